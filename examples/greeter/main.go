@@ -1,0 +1,17 @@
+// Command greeter is the smallest agent that remembers: it greets its caller and
+// counts the visits of the session.
+package main
+
+import (
+	"fmt"
+
+	"github.com/vespiary/vespiary/abi"
+	vespiary "github.com/vespiary/vespiary/sdk/go"
+)
+
+var _ = vespiary.Agent(func(c *vespiary.Context, e abi.Event) (abi.Reply, error) {
+	visits, err := c.Append("visits", abi.TextOf(e.Content))
+	return vespiary.Done(fmt.Sprintf("Hello, %s! This is visit %d.", e.Caller.ID, visits)), err
+})
+
+func main() {}

@@ -1,0 +1,41 @@
+package host
+
+import (
+	"time"
+
+	"github.com/vespiary/vespiary/abi"
+)
+
+// DefaultTenant is the tenant of a host that serves one organisation.
+const DefaultTenant = "default"
+
+// Caller is an authenticated user or service.
+type Caller struct {
+	Tenant string `json:"tenant"`
+	User   string `json:"user"`
+	Name   string `json:"name,omitempty"`
+	Key    string `json:"key,omitempty"` // id of the API key, never the key
+}
+
+// Agent is a binding: a plugin with a model, instructions, tools and a budget,
+// under a name. It is immutable; a reload makes new ones.
+type Agent struct {
+	Name        string
+	Description string
+	Plugin      string // as the configuration names it
+	Module      string // digest of the plugin, "sha256:…"
+	Binding     abi.Binding
+	Tools       []string          // selectors: "source" or "source.tool"
+	Folders     map[string]string // mounted read-only: name to an absolute path of this machine
+	Roles       []string          // groups of agents that policies may name
+	Budget      Budget            // of each task
+	Retain      time.Duration     // how long a session that ended or idles is kept; 0 keeps it
+}
+
+// Budget limits what one task may use. 0 means no limit.
+type Budget struct {
+	Tokens     int64         `json:"tokens,omitempty"`
+	CostMicros int64         `json:"usd_micros,omitempty"` // millionths of a US dollar
+	Calls      int64         `json:"calls,omitempty"`
+	Time       time.Duration `json:"time_ns,omitempty"` // from the acceptance of the task's event
+}

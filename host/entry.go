@@ -1,0 +1,156 @@
+package host
+
+import (
+	"encoding/json"
+	"time"
+
+	"github.com/vespiary/vespiary/abi"
+	"github.com/vespiary/vespiary/policy"
+)
+
+// EntryKind is what a journal entry records.
+type EntryKind string
+
+// The kinds of journal entries, each with the type of its body.
+const (
+	EntryOpen     EntryKind = "open"           // Open
+	EntryAccepted EntryKind = "event.accepted" // Accepted; payload: abi.Event
+	EntryStart    EntryKind = "turn.start"     // Started; payload: abi.Event as the guest gets it
+	EntryIntent   EntryKind = "call.intent"    // Intent; payload: the request
+	EntryResult   EntryKind = "call.result"    // Outcome; payload: abi.Result
+	EntryUnknown  EntryKind = "call.unknown"   // Outcome; payload: abi.Result
+	EntryChunk    EntryKind = "chunk"          // Chunk; payload: abi.Emit
+	EntryTimer    EntryKind = "timer"          // Timer
+	EntryCancel   EntryKind = "cancel"         // Cancel
+	EntryEnd      EntryKind = "turn.end"       // Ended; payload: abi.Reply
+	EntryAbort    EntryKind = "turn.abort"     // Ended
+	EntryPark     EntryKind = "park"           // Parked
+	EntryRevert   EntryKind = "revert"         // Revert
+	EntryFence    EntryKind = "fence"          // Fence: a host took the session over, or let it go
+)
+
+// Entry is one record of a session's journal. Seq counts from 1 without gaps
+// across forks. Body holds no user content; that is in the payload, which is
+// encrypted under the session's key and named by Digest, a keyed digest.
+type Entry struct {
+	Seq    uint64          `json:"seq"`
+	Epoch  uint32          `json:"epoch"`
+	Fence  uint64          `json:"fence"`
+	Time   time.Time       `json:"time"`
+	Kind   EntryKind       `json:"kind"`
+	Turn   int             `json:"turn,omitempty"`
+	Path   string          `json:"path,omitempty"` // of calls: turn/call/sub…
+	Body   json.RawMessage `json:"body,omitempty"`
+	Digest string          `json:"digest,omitempty"`
+	Sealed []byte          `json:"-"` // a small payload's ciphertext; larger ones are blobs
+	Domain string          `json:"-"` // the session under whose key the payload is sealed
+}
+
+// Open begins a journal. It pins what runs, never the policy.
+type Open struct {
+	Session Session `json:"session"`
+	ABI     int     `json:"abi"`
+	Arch    string  `json:"arch"`
+	Seed    []byte  `json:"seed"` // 32 bytes
+	Parent  string  `json:"parent,omitempty"`
+	At      uint64  `json:"at,omitempty"` // of a fork: the last entry it shares with Parent
+}
+
+// Accepted is a queued event.
+type Accepted struct {
+	Task    string `json:"task"`
+	Caller  Caller `json:"caller"`
+	Expires int64  `json:"expires,omitempty"` // unix nanoseconds; 0: never
+	Budget  Budget `json:"budget"`
+}
+
+// Started is a turn begun. Attempt counts the hosts that ran it.
+type Started struct {
+	Task    string    `json:"task"`
+	Module  string    `json:"module"`
+	Attempt int       `json:"attempt"`
+	Label   abi.Label `json:"label"`           // the session's, with the event's
+	Trace   string    `json:"trace,omitempty"` // W3C trace id
+}
+
+// Intent is a call that was decided. A refused call has an intent too.
+type Intent struct {
+	Name     string          `json:"name"`
+	Hash     string          `json:"hash"` // keyed digest of the request's bytes
+	Action   string          `json:"action"`
+	Resource policy.UID      `json:"resource"`
+	Detail   string          `json:"detail,omitempty"`
+	Kind     Kind            `json:"kind"`
+	Recovery abi.Recovery    `json:"recovery"`
+	Key      string          `json:"key,omitempty"`
+	Attempt  int             `json:"attempt"`
+	Run      string          `json:"run"`
+	Module   string          `json:"module"`
+	Decision policy.Decision `json:"decision"`
+	Flow     abi.Label       `json:"flow"` // of the context that chose the call
+	Evidence *Evidence       `json:"evidence,omitempty"`
+}
+
+// Evidence is what a refused call was decided from, beyond the Intent, so that it
+// can be decided again under other policies.
+type Evidence struct {
+	Resource policy.Entity   `json:"resource"`
+	Entities []policy.Entity `json:"entities,omitempty"`
+	Context  map[string]any  `json:"context,omitempty"` // what the capability added
+}
+
+// Outcome is a call's end.
+type Outcome struct {
+	Name  string        `json:"name"`
+	Hash  string        `json:"hash"`
+	Code  abi.Code      `json:"code,omitempty"` // of a failed call
+	Usage abi.Usage     `json:"usage,omitzero"`
+	Took  time.Duration `json:"took_ns,omitempty"`
+	Label abi.Label     `json:"label"` // the meet of the result's labels
+	// Consumes is the turn whose queued event the result delivered, 0 for none.
+	Consumes int `json:"consumes,omitempty"`
+}
+
+// Chunk is streamed output.
+type Chunk struct {
+	Attempt int `json:"attempt"`
+	Offset  int `json:"offset"` // counts the chunks of the call's attempt from 0
+}
+
+// Timer is a timer set; when due it becomes an event of the session.
+type Timer struct {
+	Name string    `json:"name"`
+	At   time.Time `json:"at"`
+}
+
+// Cancel is a wish to end what runs and what is queued up to and including UpTo.
+type Cancel struct {
+	By   Caller `json:"by"`
+	UpTo int    `json:"up_to"`
+}
+
+// Ended is the end of a turn.
+type Ended struct {
+	Status  TurnStatus `json:"status"`
+	Waiting []abi.Wait `json:"waiting,omitempty"`
+	Error   *abi.Error `json:"error,omitempty"`
+	Usage   abi.Usage  `json:"usage"`
+	Calls   int64      `json:"calls"`
+	Label   abi.Label  `json:"label"` // the session's, after the turn
+}
+
+// Parked says why a session was stopped.
+type Parked struct {
+	Reason string `json:"reason"`
+}
+
+// Revert hides the entries after To from all readers and begins a new epoch.
+type Revert struct {
+	To uint64 `json:"to"`
+}
+
+// Fence marks where one host's entries end and another's begin. Clean tells that a
+// host stopped in good order and left the turn for the next one.
+type Fence struct {
+	Clean bool `json:"clean,omitempty"`
+}

@@ -1,0 +1,248 @@
+package api
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"os"
+	"regexp"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	"github.com/labstack/echo/v4"
+
+	"github.com/vespiary/vespiary/host"
+)
+
+// requestID is the form of ids that are taken over from a client or proxy.
+var requestID = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
+
+// begin gives the request its id, its limits of time, and the response the
+// headers that all have.
+func (s *Server) begin(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		r, t := c.Request(), s.route(c)
+		if t != nil {
+			r.Pattern = t.Method + " " + t.Path // names the span and the metric
+		}
+		x := &exchange{id: r.Header.Get("X-Request-Id"), server: s}
+		if !requestID.MatchString(x.id) {
+			x.id = s.opts.NewID()
+		}
+		ctx := context.WithValue(r.Context(), exchangeKey{}, x)
+		if t == nil || !t.Long {
+			limited, cancel := context.WithTimeout(ctx, s.limits.Work)
+			defer cancel()
+			ctx = limited
+		}
+		c.SetRequest(r.WithContext(ctx))
+		s.deadlines(c)
+		harden(c.Response().Header(), x.id)
+		return next(c)
+	}
+}
+
+// deadlines bounds how long the body may take to arrive and the answer to be
+// taken. Without a body nothing more is read, and a deadline would end the request.
+func (s *Server) deadlines(c echo.Context) {
+	rc := http.NewResponseController(c.Response())
+	if hasBody(c.Request()) {
+		_ = rc.SetReadDeadline(s.opts.Now().Add(s.limits.Arrive))
+	}
+	c.Response().Before(func() { _ = rc.SetWriteDeadline(s.opts.Now().Add(s.limits.Write)) })
+}
+
+func hasBody(r *http.Request) bool { return r.Body != nil && r.Body != http.NoBody }
+
+// harden sets the headers that keep a browser from doing more with an answer than
+// showing it. There are no CORS headers: no page of another origin may read it.
+func harden(h http.Header, id string) {
+	h.Set("X-Request-Id", id)
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
+	h.Set("Cross-Origin-Resource-Policy", "same-origin")
+	h.Set("Referrer-Policy", "no-referrer")
+	h.Set("Cache-Control", "no-store")
+}
+
+// logged writes one line per request, without query, headers and bodies: they may
+// hold secrets and what users said.
+func (s *Server) logged(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		start := s.opts.Now()
+		err := next(c)
+		if err != nil {
+			c.Error(err)
+		}
+		r := c.Request()
+		status := c.Response().Status
+		args := []any{
+			"request", requestIDOf(r.Context()), "method", r.Method, "path", r.URL.Path, "status", status,
+			"bytes", c.Response().Size, "took", s.opts.Now().Sub(start), "remote", r.RemoteAddr,
+			"key", Caller(r).Key,
+		}
+		if err != nil && status >= http.StatusInternalServerError {
+			args = append(args, "error", unwrapped(err))
+		}
+		s.log.Log(r.Context(), level(r.URL.Path, status), "http request", args...)
+		return nil
+	}
+}
+
+// unwrapped tells the cause of an error whose message hides it from clients.
+func unwrapped(err error) string {
+	if e, ok := errors.AsType[*host.Error](err); ok && e.Cause != nil && !strings.Contains(e.Message, e.Cause.Error()) {
+		return e.Message + ": " + e.Cause.Error()
+	}
+	return err.Error()
+}
+
+func level(path string, status int) slog.Level {
+	switch {
+	case status >= http.StatusInternalServerError:
+		return slog.LevelError
+	case path == "/healthz" || path == "/readyz" || path == "/metrics":
+		return slog.LevelDebug
+	}
+	return slog.LevelInfo
+}
+
+// recovered turns a panic into an error. When an answer is under way the
+// connection is cut instead, so that the client does not take a part for the whole.
+func (s *Server) recovered(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) (err error) {
+		defer func() {
+			v := recover()
+			if v == nil {
+				return
+			}
+			if v == http.ErrAbortHandler { //nolint:errorlint // net/http compares it so, too
+				panic(v)
+			}
+			s.log.ErrorContext(c.Request().Context(), "panic in a request",
+				"request", requestIDOf(c.Request().Context()), "panic", fmt.Sprint(v), "stack", string(debug.Stack()))
+			if c.Response().Committed {
+				panic(http.ErrAbortHandler)
+			}
+			err = errors.New("panic; see the log")
+		}()
+		return next(c)
+	}
+}
+
+// admitted lets in as many requests as there are slots. Open routes need none, so
+// that a busy host does not look like a dead one.
+func (s *Server) admitted(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		t := s.route(c)
+		if t != nil && t.Open {
+			return next(c)
+		}
+		slots := s.quick
+		if t != nil && t.Long {
+			slots = s.long
+		}
+		select {
+		case slots <- struct{}{}:
+			defer func() { <-slots }()
+			return next(c)
+		default:
+			return host.Errorf(host.ErrTooMany, "the host serves %d such requests already; try again soon", cap(slots))
+		}
+	}
+}
+
+// authenticated finds out who calls. What is not a route needs a key as well: a
+// stranger learns nothing from trying paths.
+func (s *Server) authenticated(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		if t := s.route(c); t != nil && t.Open {
+			return next(c)
+		}
+		token, err := token(c.Request().Header)
+		if err != nil {
+			return err
+		}
+		ctx := c.Request().Context()
+		caller, err := s.opts.Auth.Authenticate(ctx, token)
+		if err != nil {
+			return err
+		}
+		exchangeOf(ctx).caller = caller
+		return next(c)
+	}
+}
+
+// token returns the API key of a request, from Authorization or X-API-Key.
+func token(h http.Header) (string, error) {
+	if auth := h.Get("Authorization"); auth != "" {
+		scheme, token, _ := strings.Cut(auth, " ")
+		if strings.EqualFold(scheme, "Bearer") && token != "" {
+			return strings.TrimSpace(token), nil
+		}
+		return "", host.Errorf(host.ErrUnauthorized, "the Authorization header is not of the form: Bearer vsp_…")
+	}
+	if key := h.Get("X-API-Key"); key != "" {
+		return key, nil
+	}
+	return "", host.Errorf(host.ErrUnauthorized, "the request carries no API key; send Authorization: Bearer vsp_…")
+}
+
+// limited holds each key to its rate.
+func (s *Server) limited(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		if t := s.route(c); t != nil && t.Open {
+			return next(c)
+		}
+		if err := s.rates.take(Caller(c.Request())); err != nil {
+			return err
+		}
+		return next(c)
+	}
+}
+
+// received reads the body, so that handlers never wait for a slow client and the
+// read deadline can be lifted before a long answer: one that passes during the
+// answer would end the request.
+func (s *Server) received(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		r := c.Request()
+		if !hasBody(r) {
+			return next(c)
+		}
+		limit := s.limits.Body
+		if t := s.route(c); t != nil && t.Body > 0 {
+			limit = t.Body
+		}
+		body, err := readBody(r, limit)
+		if err != nil {
+			c.Response().Header().Set("Connection", "close") // the rest is not worth reading
+			return err
+		}
+		_ = http.NewResponseController(c.Response()).SetReadDeadline(time.Time{})
+		r.Body = io.NopCloser(bytes.NewReader(body))
+		return next(c)
+	}
+}
+
+func readBody(r *http.Request, limit int64) ([]byte, error) {
+	tooLarge := host.Errorf(codeTooLarge, "the body is larger than %d bytes; send less, or raise the limit in the configuration", limit)
+	if r.ContentLength > limit {
+		return nil, tooLarge
+	}
+	body, err := io.ReadAll(io.LimitReader(r.Body, limit+1))
+	switch {
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return nil, host.Errorf(codeTimeout, "the body did not arrive in time; send it faster")
+	case err != nil:
+		return nil, host.Errorf(host.ErrInvalid, "the body broke off: %w; send it again", err)
+	case int64(len(body)) > limit:
+		return nil, tooLarge
+	}
+	return body, nil
+}

@@ -1,0 +1,105 @@
+package openai
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+
+	"github.com/vespiary/vespiary/abi"
+	"github.com/vespiary/vespiary/host"
+	"github.com/vespiary/vespiary/host/internal/api"
+)
+
+// failure is OpenAI's form of an error.
+type failure struct {
+	Error failureBody `json:"error"`
+}
+
+type failureBody struct {
+	Message string  `json:"message"`
+	Type    string  `json:"type"`
+	Param   *string `json:"param"`
+	Code    *string `json:"code"`
+}
+
+// newFailure describes a problem in the words that OpenAI's clients know.
+func newFailure(p api.Problem) failure {
+	f := failureBody{Message: p.Detail, Type: "invalid_request_error"}
+	code := string(p.Code)
+	switch {
+	case p.Code == host.ErrUnauthorized:
+		code = "invalid_api_key"
+	case p.Code == host.ErrNotFound && p.Field == "model":
+		code = "model_not_found"
+	case p.Code == host.ErrTooMany:
+		f.Type, code = "rate_limit_error", "rate_limit_exceeded"
+	case p.Status >= http.StatusInternalServerError:
+		f.Type = "server_error"
+	}
+	f.Code = &code
+	if p.Field != "" {
+		f.Param = &p.Field
+	}
+	return failure{f}
+}
+
+func writeError(w http.ResponseWriter, p api.Problem) {
+	_ = api.WriteJSON(w, p.Status, newFailure(p)) // it holds nothing that JSON does not
+}
+
+// turnStatuses maps how a turn failed to the statuses that clients of OpenAI act
+// on.
+var turnStatuses = map[abi.Code]int{
+	abi.CodeDenied:         http.StatusForbidden,
+	abi.CodeNeedsApproval:  http.StatusForbidden,
+	abi.CodeCancelled:      http.StatusConflict,
+	abi.CodeBudgetExceeded: http.StatusTooManyRequests,
+	abi.CodeRateLimited:    http.StatusTooManyRequests,
+	abi.CodeTimeout:        http.StatusGatewayTimeout,
+	abi.CodeUnavailable:    http.StatusServiceUnavailable,
+}
+
+// turnFailure describes a turn that ended without an answer, or nil.
+func turnFailure(t host.Turn) (status int, f *failure) {
+	e := t.Error
+	switch {
+	case t.Status == host.TurnCancelled && e == nil:
+		e = &abi.Error{Code: abi.CodeCancelled, Message: "the turn was cancelled"}
+	case t.Status == host.TurnFailed && e == nil:
+		e = &abi.Error{Code: abi.CodeInternal, Message: "the agent failed without saying why"}
+	case t.Status != host.TurnFailed && t.Status != host.TurnCancelled:
+		return 0, nil
+	}
+	status, ok := turnStatuses[e.Code]
+	if !ok {
+		status = http.StatusInternalServerError
+	}
+	code := string(e.Code)
+	return status, &failure{failureBody{
+		Message: fmt.Sprintf("%s (turn %d of session %s)", e.Message, t.Number, t.Session),
+		Type:    "agent_error",
+		Code:    &code,
+	}}
+}
+
+// unfinished describes a turn that goes on after the client's time is up.
+func unfinished(t host.Turn) failure {
+	code := "turn_unfinished"
+	return failure{failureBody{
+		Message: fmt.Sprintf("the agent is still at work; GET /v1/sessions/%s/turns/%d shows its answer later", t.Session, t.Number),
+		Type:    "server_error",
+		Code:    &code,
+	}}
+}
+
+// final keeps the SDKs from repeating a request whose turn was accepted: its
+// effects would happen again.
+func final(h http.Header) { h.Set("X-Should-Retry", "false") }
+
+func encode(v any) []byte {
+	b, err := json.Marshal(v)
+	if err != nil { // plain structs of strings and numbers
+		return []byte(`{"error":{"message":"the host failed","type":"server_error"}}`)
+	}
+	return b
+}

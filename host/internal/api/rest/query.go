@@ -1,0 +1,62 @@
+package rest
+
+import (
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/vespiary/vespiary/host/internal/api"
+)
+
+// Page sizes.
+const (
+	defaultLimit = 100
+	maxLimit     = 1000
+)
+
+// query parses the query of a request that knows the parameters names. A
+// misspelt filter would otherwise silently select everything.
+func query(r *http.Request, names ...string) (url.Values, error) {
+	q, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil {
+		return nil, api.Invalid("query", "the query does not parse; escape it as a URL query")
+	}
+	for name, values := range q {
+		if !slices.Contains(names, name) {
+			return nil, api.Invalid(name, "the parameter %q does not exist here; use %s", name, anyOf(names))
+		}
+		if len(values) > 1 {
+			return nil, api.Invalid(name, "the parameter %s is given %d times; give it once", name, len(values))
+		}
+	}
+	return q, nil
+}
+
+func anyOf(names []string) string {
+	if len(names) == 0 {
+		return "none"
+	}
+	return strings.Join(names, ", ")
+}
+
+func limit(q url.Values) (int, error) {
+	v := q.Get("limit")
+	if v == "" {
+		return defaultLimit, nil
+	}
+	n, err := strconv.Atoi(v)
+	if err != nil || n < 1 || n > maxLimit {
+		return 0, api.Invalid("limit", "limit is %q; use a number from 1 to %d", v, maxLimit)
+	}
+	return n, nil
+}
+
+// some makes an empty list of none, which JSON would show as null.
+func some[T any](list []T) []T {
+	if list == nil {
+		return []T{}
+	}
+	return list
+}

@@ -1,0 +1,133 @@
+package rest
+
+import (
+	"context"
+	"iter"
+	"net/http"
+	"regexp"
+	"strconv"
+
+	"github.com/vespiary/vespiary/host"
+	"github.com/vespiary/vespiary/host/internal/api"
+)
+
+type agentList struct {
+	Agents []host.AgentInfo `json:"agents"`
+}
+
+func (h *handlers) agents(w http.ResponseWriter, r *http.Request) error {
+	if _, err := query(r); err != nil {
+		return err
+	}
+	return api.WriteJSON(w, http.StatusOK, agentList{some(h.Agents.List(r.Context(), api.Caller(r)))})
+}
+
+// sessionList is one page. Next, given back as after, asks for the next one.
+type sessionList struct {
+	Sessions []host.Session `json:"sessions"`
+	Next     string         `json:"next,omitempty"`
+}
+
+func (h *handlers) sessions(w http.ResponseWriter, r *http.Request) error {
+	q, err := query(r, "agent", "status", "after", "limit")
+	if err != nil {
+		return err
+	}
+	f := host.SessionFilter{Agent: q.Get("agent"), Status: host.SessionStatus(q.Get("status")), After: q.Get("after")}
+	switch f.Status {
+	case "", host.SessionIdle, host.SessionRunning, host.SessionWaiting, host.SessionParked:
+	default:
+		return api.Invalid("status", "the status %q does not exist; use idle, running, waiting or parked", f.Status)
+	}
+	if f.Limit, err = limit(q); err != nil {
+		return err
+	}
+	list, err := h.Sessions.List(r.Context(), api.Caller(r), f)
+	if err != nil {
+		return err
+	}
+	page := sessionList{Sessions: some(list)}
+	if len(list) == f.Limit {
+		page.Next = list[len(list)-1].ID
+	}
+	return api.WriteJSON(w, http.StatusOK, page)
+}
+
+func (h *handlers) session(w http.ResponseWriter, r *http.Request) error {
+	s, err := h.Sessions.Get(r.Context(), api.Caller(r), r.PathValue("id"))
+	if err != nil {
+		return err
+	}
+	return api.WriteJSON(w, http.StatusOK, s)
+}
+
+func (h *handlers) cancel(w http.ResponseWriter, r *http.Request) error {
+	s, err := h.Sessions.Cancel(r.Context(), api.Caller(r), r.PathValue("id"))
+	if err != nil {
+		return err
+	}
+	return api.WriteJSON(w, http.StatusOK, s)
+}
+
+// eventID is the form of the ids that clients give back.
+var eventID = regexp.MustCompile(`^[0-9A-Za-z./_-]{1,256}$`)
+
+// events follows a session. A browser that connects anew sends Last-Event-ID
+// itself; after in the query is for the first connection, where it cannot.
+func (h *handlers) events(w http.ResponseWriter, r *http.Request) error {
+	q, err := query(r, "after")
+	if err != nil {
+		return err
+	}
+	after := r.Header.Get("Last-Event-ID")
+	if after == "" {
+		after = q.Get("after")
+	}
+	if after != "" && !eventID.MatchString(after) {
+		return api.Invalid("Last-Event-ID", "the event id %q is not one this host gave out; leave it out to begin at the beginning", after)
+	}
+	c, id := api.Caller(r), r.PathValue("id")
+	if _, err := h.Sessions.Get(r.Context(), c, id); err != nil {
+		return err // while it can still be a status
+	}
+	return api.Follow{
+		Events: func(ctx context.Context) iter.Seq2[host.StreamEvent, error] {
+			return h.Sessions.Events(ctx, c, id, after)
+		},
+		Each: func(s *api.Stream, e host.StreamEvent) (bool, error) { return true, send(s, e) },
+		Fail: fail,
+	}.Serve(w, r)
+}
+
+// recordList is one page of a journal. Next, given back as from, asks for the
+// next one.
+type recordList struct {
+	Records []host.Record `json:"records"`
+	Next    uint64        `json:"next,omitempty"`
+}
+
+func (h *handlers) journal(w http.ResponseWriter, r *http.Request) error {
+	q, err := query(r, "from", "limit")
+	if err != nil {
+		return err
+	}
+	from := uint64(1)
+	if v := q.Get("from"); v != "" {
+		if from, err = strconv.ParseUint(v, 10, 64); err != nil {
+			return api.Invalid("from", "from is %q, not a sequence number; records are numbered from 1", v)
+		}
+	}
+	n, err := limit(q)
+	if err != nil {
+		return err
+	}
+	list, err := h.Sessions.Journal(r.Context(), api.Caller(r), r.PathValue("id"), from, n)
+	if err != nil {
+		return err
+	}
+	page := recordList{Records: some(list)}
+	if len(list) == n {
+		page.Next = list[len(list)-1].Seq + 1
+	}
+	return api.WriteJSON(w, http.StatusOK, page)
+}

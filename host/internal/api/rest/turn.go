@@ -1,0 +1,61 @@
+package rest
+
+import (
+	"fmt"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/vespiary/vespiary/abi"
+	"github.com/vespiary/vespiary/host"
+	"github.com/vespiary/vespiary/host/internal/api"
+)
+
+// turnView is a turn as clients see it. Text is its content without what is not
+// text; WaitsFor says in words what is missing to its end.
+type turnView struct {
+	host.Turn
+	Text     string   `json:"text"`
+	WaitsFor []string `json:"waits_for,omitempty"`
+}
+
+func view(t host.Turn) turnView {
+	return turnView{t, abi.TextOf(t.Content), api.WaitsFor(t)}
+}
+
+// answer writes the turn: 200 when it is over, whatever became of it, because the
+// request to run it succeeded and must not be repeated by a client that retries
+// failures; 202 with a place to look when it is not, or waits for an event.
+func answer(w http.ResponseWriter, t host.Turn) error {
+	status := http.StatusOK
+	if !t.Status.Over() || t.Status == host.TurnWaiting {
+		status = http.StatusAccepted
+		w.Header().Set("Location", fmt.Sprintf("/v1/sessions/%s/turns/%d", t.Session, t.Number))
+	}
+	return api.WriteJSON(w, status, view(t))
+}
+
+// readTime is what reading a turn may take. Await reads under the context that
+// bounds the wait, so that a wait of zero would leave no time for it.
+const readTime = 100 * time.Millisecond
+
+// turn shows a turn; with Prefer: wait=N it waits for its end first.
+func (h *handlers) turn(w http.ResponseWriter, r *http.Request) error {
+	n, err := strconv.Atoi(r.PathValue("n"))
+	if err != nil || n < 1 {
+		return host.Errorf(host.ErrNotFound, "there is no turn %q; turns are numbered from 1", r.PathValue("n"))
+	}
+	p, err := preferences(r.Header)
+	if err != nil {
+		return err
+	}
+	p.applied(w.Header())
+	wait := min(max(p.wait, readTime), h.Wait)
+	ctx, cancel := api.Serving(r, wait)
+	defer cancel()
+	t, err := h.Sessions.Await(ctx, api.Caller(r), r.PathValue("id"), n)
+	if err != nil && (ctx.Err() == nil || t.Number == 0) {
+		return err
+	}
+	return api.WriteJSON(w, http.StatusOK, view(t))
+}

@@ -1,0 +1,181 @@
+package api
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"iter"
+	"net/http"
+	"runtime/debug"
+	"time"
+
+	"github.com/vespiary/vespiary/host"
+)
+
+// retry tells clients how long to wait before they connect again.
+const retry = "retry: 1000\n"
+
+// Stream writes server-sent events, each flushed as it is written. It is not safe
+// for concurrent use.
+type Stream struct {
+	w      http.ResponseWriter
+	rc     *http.ResponseController
+	server *Server
+	buf    bytes.Buffer
+}
+
+// Send writes one event. An empty id or event leaves the field out; neither may
+// hold a line break. An error means that the client is gone.
+func (s *Stream) Send(id, event string, data []byte) error {
+	s.buf.Reset()
+	if id != "" {
+		fmt.Fprintf(&s.buf, "id: %s\n", id)
+	}
+	if event != "" {
+		fmt.Fprintf(&s.buf, "event: %s\n", event)
+	}
+	for line := range bytes.SplitSeq(data, []byte("\n")) {
+		fmt.Fprintf(&s.buf, "data: %s\n", line)
+	}
+	s.buf.WriteByte('\n')
+	return s.flush(s.buf.Bytes())
+}
+
+// flush gives the client Limits.Write to take b.
+func (s *Stream) flush(b []byte) error {
+	if s.server != nil {
+		_ = s.rc.SetWriteDeadline(s.server.opts.Now().Add(s.server.limits.Write))
+	}
+	if _, err := s.w.Write(b); err != nil {
+		return err
+	}
+	return s.rc.Flush()
+}
+
+// Follow streams the events of a session in a route's dialect.
+type Follow struct {
+	// Events begins the sequence; it stops when ctx ends.
+	Events func(ctx context.Context) iter.Seq2[host.StreamEvent, error]
+	// Begin writes what the stream begins with; nil writes nothing.
+	Begin func(s *Stream) error
+	// Each writes what an event becomes; more is false after the last one.
+	Each func(s *Stream, e host.StreamEvent) (more bool, err error)
+	// Fail tells of an error of Events or Each in the stream, which then ends.
+	Fail func(s *Stream, p Problem)
+	// Stop ends the stream of a server that stops; nil leaves it at a comment.
+	Stop func(s *Stream)
+}
+
+// Serve writes the stream until its last event, the client's leaving or the
+// server's stop. Comments keep a quiet connection alive. What goes wrong is told
+// in the stream, whose head is out already.
+func (f Follow) Serve(w http.ResponseWriter, r *http.Request) error {
+	h := w.Header()
+	h.Set("Content-Type", "text/event-stream")
+	h.Set("X-Accel-Buffering", "no") // or proxies hold events back
+	w.WriteHeader(http.StatusOK)
+	s := &Stream{w: w, rc: http.NewResponseController(w), server: exchangeOf(r.Context()).server}
+	ctx, cancel := Serving(r, 0)
+	defer cancel()
+	items, wait := pump(ctx, f.Events)
+	defer func() { cancel(); wait() }()
+	if s.flush([]byte(retry+"\n")) != nil || f.Begin != nil && f.Begin(s) != nil {
+		return nil
+	}
+	f.follow(ctx, r, s, items)
+	return nil
+}
+
+func (f Follow) follow(ctx context.Context, r *http.Request, s *Stream, items <-chan item) {
+	beat := time.NewTicker(s.beat())
+	defer beat.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			f.end(r, s)
+			return
+		case <-beat.C:
+			if s.flush([]byte(": \n\n")) != nil {
+				return
+			}
+		case it, ok := <-items:
+			if !ok || !f.item(ctx, r, s, it) {
+				return
+			}
+		}
+	}
+}
+
+func (s *Stream) beat() time.Duration {
+	if s.server == nil {
+		return Limits{}.withDefaults().Beat
+	}
+	return s.server.limits.Beat
+}
+
+// item handles one item and reports whether there may be more.
+func (f Follow) item(ctx context.Context, r *http.Request, s *Stream, it item) bool {
+	more, err := true, it.err
+	if err == nil {
+		more, err = f.Each(s, it.event)
+	}
+	switch {
+	case err == nil:
+		return more
+	case ctx.Err() != nil:
+		f.end(r, s)
+	default:
+		if e := s.server; e != nil {
+			e.log.WarnContext(ctx, "a stream broke off", "request", requestIDOf(ctx), "error", err)
+		}
+		f.Fail(s, problemOf(ctx, err))
+	}
+	return false
+}
+
+// end says goodbye to a client that is still there.
+func (f Follow) end(r *http.Request, s *Stream) {
+	if r.Context().Err() != nil {
+		return
+	}
+	if f.Stop != nil {
+		f.Stop(s)
+	}
+	_ = s.flush([]byte(retry + ": the server stops; come back and continue with Last-Event-ID\n\n"))
+}
+
+type item struct {
+	event host.StreamEvent
+	err   error
+}
+
+// pump runs the sequence beside the stream, which must beat while the sequence
+// waits. wait returns when it is over; cancel ctx first.
+func pump(ctx context.Context, events func(context.Context) iter.Seq2[host.StreamEvent, error]) (items <-chan item, wait func()) {
+	out := make(chan item)
+	go func() {
+		defer close(out)
+		send := func(it item) bool {
+			select {
+			case out <- it:
+				return it.err == nil
+			case <-ctx.Done():
+				return false
+			}
+		}
+		defer func() {
+			if v := recover(); v != nil { // not in the request's goroutine, where it would be caught
+				send(item{err: fmt.Errorf("panic in a stream of events: %v\n%s", v, debug.Stack())})
+			}
+		}()
+		for e, err := range events(ctx) {
+			if !send(item{e, err}) {
+				return
+			}
+		}
+	}()
+	return out, func() {
+		for range out { //nolint:revive // drains what was under way
+		}
+	}
+}

@@ -1,0 +1,133 @@
+package config
+
+import (
+	"encoding/json"
+	"time"
+)
+
+// FileName is the name of the configuration in a project's folder.
+const FileName = "vespiary.yaml"
+
+// Config is a host's configuration. Paths in it are absolute, or relative to the
+// working folder where the name it was read from is. It is not to be changed.
+type Config struct {
+	File string `yaml:"-"` // as it was named to Load or Parse
+
+	Version   int               `yaml:"version,required"`
+	Listen    string            `yaml:"listen"`   // host:port; 127.0.0.1:7070 when absent
+	Data      string            `yaml:"data"`     // folder; ./data when absent
+	Policies  string            `yaml:"policies"` // folder; ./policies when absent
+	Edge      bool              `yaml:"edge"`     // a small machine: less memory for caches and pools
+	TLS       *TLS              `yaml:"tls"`
+	Models    map[string]Model  `yaml:"models"`
+	Tools     map[string]Tool   `yaml:"tools"`
+	Folders   map[string]Folder `yaml:"folders"`
+	Agents    map[string]Agent  `yaml:"agents"`
+	Limits    Limits            `yaml:"limits"`
+	HTTP      HTTP              `yaml:"http"`
+	Telemetry Telemetry         `yaml:"telemetry"`
+	Metrics   Metrics           `yaml:"metrics"`
+}
+
+// TLS names the PEM files of a certificate chain and its key.
+type TLS struct {
+	Cert string `yaml:"cert,required"`
+	Key  string `yaml:"key,required"`
+}
+
+// Model is a language model under a name. Provider is openai (and all that speak
+// its protocol at BaseURL), anthropic, or offline, which answers by rules and
+// needs no network.
+type Model struct {
+	Provider  string            `yaml:"provider,required"`
+	Model     string            `yaml:"model"` // the provider's name for it
+	BaseURL   string            `yaml:"base_url"`
+	Key       Secret            `yaml:"key"`
+	Headers   map[string]Secret `yaml:"headers"` // added to every request
+	Price     *Price            `yaml:"price"`
+	MaxTokens int               `yaml:"max_tokens"` // of an answer, where the request says nothing; 0: the provider's own
+	Timeout   time.Duration     `yaml:"timeout"`    // of one request; 0: the host's own
+	Latency   time.Duration     `yaml:"latency"`    // offline only: how long an answer takes
+}
+
+// Price is in US dollars per million tokens. CacheRead and CacheWrite are the
+// prices of input that the provider reads from and writes to its cache; 0 means
+// as Input.
+type Price struct {
+	Input      float64 `yaml:"input,required"`
+	Output     float64 `yaml:"output,required"`
+	CacheRead  float64 `yaml:"cache_read"`
+	CacheWrite float64 `yaml:"cache_write"`
+}
+
+// Tool is a source of tools under a name: a plugin, or a remote MCP server.
+type Tool struct {
+	Plugin string `yaml:"plugin"` // see Agent.Plugin
+	MCP    string `yaml:"mcp"`    // URL
+	Token  Secret `yaml:"token"`  // of the MCP server
+}
+
+// Folder is a folder of this machine that agents see under a name, read-only.
+type Folder struct {
+	Path     string `yaml:"path,required"`
+	ReadOnly *bool  `yaml:"readonly"`
+}
+
+// Agent is an agent under a name. Plugin is builtin:NAME, the path of a .wasm
+// file, a name of the registry, or a digest sha256:….
+type Agent struct {
+	Plugin       string          `yaml:"plugin,required"`
+	Description  string          `yaml:"description"`
+	Model        string          `yaml:"model"`
+	Instructions Instructions    `yaml:"instructions"`
+	Tools        []string        `yaml:"tools"`   // "source" or "source.tool"
+	Folders      []string        `yaml:"folders"` // names of Config.Folders
+	Roles        []string        `yaml:"roles"`   // groups that policies may name
+	Options      json.RawMessage `yaml:"options"` // the plugin's own settings; nil or JSON
+	MaxSteps     int             `yaml:"max_steps"`
+	Budget       Budget          `yaml:"budget"`
+	Session      Session         `yaml:"session"`
+}
+
+// Budget limits one task. 0 means no limit.
+type Budget struct {
+	USD    Money         `yaml:"usd"`
+	Tokens int64         `yaml:"tokens"`
+	Calls  int64         `yaml:"calls"`
+	Time   time.Duration `yaml:"time"`
+}
+
+// Session says how long sessions live. 0 leaves Idle to the host and keeps a
+// session for ever.
+type Session struct {
+	Idle   time.Duration `yaml:"idle"`   // until its instance leaves memory
+	Retain time.Duration `yaml:"retain"` // after its last turn, until it is removed
+}
+
+// Limits bound what the host takes on; beyond them new work is refused. 0 means
+// the host's own bound for Memory, Requests, Body and Free, and no limit for
+// Sessions and USDPerDay.
+type Limits struct {
+	Memory    Size  `yaml:"memory"`   // of all guests
+	Sessions  int   `yaml:"sessions"` // that are not idle
+	Requests  int   `yaml:"requests"` // per second and API key
+	Body      Size  `yaml:"body"`     // of a request
+	Free      Size  `yaml:"free"`     // space to keep on the data folder's disk
+	USDPerDay Money `yaml:"usd_per_day"`
+}
+
+// HTTP bounds the capability http_fetch beyond the policies.
+type HTTP struct {
+	AllowPrivate bool `yaml:"allow_private"` // addresses of this machine and of private networks
+}
+
+// Telemetry says where traces and metrics go. Content adds what was said to them.
+type Telemetry struct {
+	OTLP    string `yaml:"otlp"` // URL of an OTLP/HTTP collector
+	Content bool   `yaml:"content"`
+}
+
+// Metrics says who may read /metrics: with Open anyone, otherwise holders of a key.
+type Metrics struct {
+	Open bool `yaml:"open"`
+}

@@ -1,0 +1,141 @@
+package gate
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/vespiary/vespiary/abi"
+	"github.com/vespiary/vespiary/host"
+	"github.com/vespiary/vespiary/policy"
+)
+
+// classify finds out what the call would do. It returns the call's time limit, or
+// why there is nothing to decide about.
+func (t *Turn) classify(ctx context.Context, c *host.Call) (time.Duration, *abi.Error) {
+	capability := t.gate.opt.Capabilities[c.Name]
+	if errors.Is(context.Cause(ctx), host.CauseCancelled) {
+		return 0, &abi.Error{Code: abi.CodeCancelled, Message: "the turn was cancelled"}
+	}
+	if capability == nil {
+		return 0, &abi.Error{Code: abi.CodeNotFound, Message: "this host has no capability " + c.Name}
+	}
+	if c.Name != CallReply && !slices.Contains(c.Run.Needs, c.Name) {
+		return 0, &abi.Error{Code: abi.CodeDenied, Message: "the manifest of " + c.Run.Plugin + " does not list " + c.Name + " among its needs"}
+	}
+	limit, refusal := envelope(c)
+	if refusal != nil {
+		return 0, refusal
+	}
+	class, err := capability.Classify(ctx, c)
+	if err == nil {
+		c.Class = class
+		return limit, nil
+	}
+	if refusal, ok := errors.AsType[*abi.Error](err); ok {
+		return 0, refusal
+	}
+	t.gate.opt.Log.ErrorContext(ctx, "call not classified", "call", c.Name, "path", c.Path, "session", c.Run.Session, "error", err)
+	return 0, &abi.Error{Code: abi.CodeInternal, Message: c.Name + " could not be prepared; the host's log says why"}
+}
+
+// envelope takes the reserved keys out of the request.
+func envelope(c *host.Call) (time.Duration, *abi.Error) {
+	if bytes.Contains(c.Request, []byte(`"`+abi.KeyHandle+`"`)) {
+		return 0, &abi.Error{Code: abi.CodeNotFound, Message: "the request names a handle that this session does not hold"}
+	}
+	if !bytes.Contains(c.Request, []byte(`"`+abi.KeyTimeout+`"`)) {
+		return defaultLimit, nil
+	}
+	var fields map[string]json.RawMessage
+	if err := json.Unmarshal(c.Request, &fields); err != nil {
+		return 0, &abi.Error{Code: abi.CodeInvalid, Message: "the request is not a JSON object"}
+	}
+	raw, ok := fields[abi.KeyTimeout]
+	if !ok { // it is part of a text deeper down
+		return defaultLimit, nil
+	}
+	var ms int64
+	if err := json.Unmarshal(raw, &ms); err != nil || ms <= 0 || ms > int64(24*time.Hour/time.Millisecond) {
+		return 0, &abi.Error{Code: abi.CodeInvalid, Message: abi.KeyTimeout + " must be a number of milliseconds between 1 and a day"}
+	}
+	delete(fields, abi.KeyTimeout)
+	b, err := json.Marshal(fields)
+	if err != nil {
+		return 0, &abi.Error{Code: abi.CodeInvalid, Message: "the request is not valid JSON"}
+	}
+	c.Request = b
+	return time.Duration(ms) * time.Millisecond, nil
+}
+
+// authorize asks policy about every run that the call is made for, and reserves
+// what the call may use of the budget.
+func (t *Turn) authorize(ctx context.Context, c *host.Call) *abi.Error {
+	if over := t.reserve(c); over != nil {
+		return over
+	}
+	c.Allowed = t.decide(ctx, c, c.Class)
+	if c.Allowed.Allowed {
+		return nil
+	}
+	t.release(c.Class.Tokens)
+	return denial(c.Name, c.Class, c.Allowed)
+}
+
+// decide evaluates the whole chain: the run itself, then each one it acts for.
+func (t *Turn) decide(ctx context.Context, c *host.Call, class host.Class) policy.Decision {
+	var last policy.Decision
+	r := policy.Request{
+		Action:   policy.UID{Type: "Action", ID: class.Action},
+		Resource: class.Resource.UID,
+		Context:  t.context(c, class),
+		Entities: append(slices.Clone(class.Entities), class.Resource),
+	}
+	for run := c.Run; run != nil; run = run.Parent {
+		r.Principal, r.Known = policy.UID{Type: "Run", ID: run.ID}, run.Known
+		if last = t.gate.opt.Policy.Authorize(ctx, &r); !last.Allowed {
+			return last
+		}
+	}
+	return last
+}
+
+func (t *Turn) context(c *host.Call, class host.Class) map[string]any {
+	var chain []policy.UID
+	for run := c.Run; run != nil; run = run.Parent {
+		chain = append(chain, policy.UID{Type: "Run", ID: run.ID})
+	}
+	out := map[string]any{
+		"now":        t.gate.opt.Now(),
+		"flow":       t.flow(c),
+		"chain":      chain,
+		"left":       t.left(),
+		"path":       c.Path,
+		"argsDigest": t.opt.Journal.Hash(c.Request),
+	}
+	maps.Copy(out, class.Context)
+	return out
+}
+
+func denial(name string, class host.Class, d policy.Decision) *abi.Error {
+	var ids []string
+	for _, p := range d.Policies {
+		ids = append(ids, p.ID)
+	}
+	e := &abi.Error{Code: abi.CodeDenied, Policy: strings.Join(ids, ",")}
+	about := class.Action + " on " + class.Resource.UID.Type + " " + class.Resource.UID.ID
+	switch {
+	case len(d.Errors) > 0:
+		e.Message = name + " is denied: a policy could not be evaluated for " + about
+	case len(ids) > 0:
+		e.Message = name + " is denied by policy " + e.Policy + ": " + about
+	default:
+		e.Message = name + " is denied: no policy permits " + about
+	}
+	return e
+}

@@ -1,0 +1,51 @@
+package gate
+
+import (
+	"github.com/vespiary/vespiary/abi"
+	"github.com/vespiary/vespiary/host"
+)
+
+// left is what the task may still use; -1 is without limit.
+func (t *Turn) left() map[string]any {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return map[string]any{
+		"tokens":    remaining(t.opt.Budget.Tokens, t.used.InputTokens+t.used.OutputTokens+t.reserved),
+		"usdMicros": remaining(t.opt.Budget.CostMicros, t.used.CostMicros),
+		"calls":     remaining(t.opt.Budget.Calls, t.calls),
+	}
+}
+
+func remaining(limit, used int64) int64 {
+	if limit == 0 {
+		return -1
+	}
+	return max(0, limit-used)
+}
+
+// reserve holds the call's estimate back from the budget until release.
+func (t *Turn) reserve(c *host.Call) *abi.Error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	b := t.opt.Budget
+	switch {
+	case b.Calls > 0 && t.calls >= b.Calls:
+		return overBudget("calls")
+	case c.Class.Tokens > 0 && b.Tokens > 0 && t.used.InputTokens+t.used.OutputTokens+t.reserved+c.Class.Tokens > b.Tokens:
+		return overBudget("tokens")
+	case c.Class.Tokens > 0 && b.CostMicros > 0 && t.used.CostMicros >= b.CostMicros:
+		return overBudget("money")
+	}
+	t.reserved += c.Class.Tokens
+	return nil
+}
+
+func (t *Turn) release(tokens int64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.reserved -= tokens
+}
+
+func overBudget(what string) *abi.Error {
+	return &abi.Error{Code: abi.CodeBudgetExceeded, Message: "the task's budget of " + what + " is used up"}
+}

@@ -1,0 +1,213 @@
+package gate
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"strconv"
+	"time"
+
+	"github.com/vespiary/vespiary/abi"
+	"github.com/vespiary/vespiary/host"
+)
+
+// Do is the door. It answers one call of run at path: from the journal, or by
+// labelling, authorising, recording, performing and recording again. A refusal or
+// failure of the call is a result; an error means that the turn cannot go on.
+func (t *Turn) Do(ctx context.Context, run *host.Run, path, name string, request []byte) (Delivered, error) {
+	c, hash := t.call(run, path, name, request), t.opt.Journal.Hash(request)
+	d, p, ok, err := t.recorded(ctx, c, hash)
+	if ok || err != nil {
+		return d, err
+	}
+	if d, again, err := t.recover(ctx, c, p, hash); !again || err != nil {
+		return d, err
+	}
+	if t.opt.Mode == Replay {
+		return d, host.CauseJournalEnds
+	}
+	if errors.Is(context.Cause(ctx), host.CauseStopping) {
+		return d, host.CauseStopping
+	}
+	limit, refusal := t.classify(ctx, c)
+	if refusal == nil {
+		refusal = t.authorize(ctx, c)
+	}
+	if err := t.intend(ctx, c, hash); err != nil {
+		return d, err
+	}
+	if refusal != nil {
+		return t.refuse(ctx, c, hash, refusal)
+	}
+	return t.perform(ctx, c, hash, limit)
+}
+
+func (t *Turn) call(run *host.Run, path, name string, request []byte) *host.Call {
+	if len(bytes.TrimSpace(request)) == 0 {
+		request = []byte("{}")
+	}
+	key := t.opt.Session + "." + strconv.FormatUint(uint64(t.opt.Journal.Epoch()), 10) + "." + path
+	return &host.Call{Run: run, Path: path, Name: name, Request: request, Key: key, Attempt: 1}
+}
+
+// intend records decision and intent, durably when the call will act on the world.
+func (t *Turn) intend(ctx context.Context, c *host.Call, hash string) error {
+	if c.Class.Action == "" { // it was refused before it could be classified
+		return nil
+	}
+	e, err := t.opt.Journal.Append(ctx, host.Entry{Kind: host.EntryIntent, Turn: c.Run.Turn, Path: c.Path}, host.Intent{
+		Name: c.Name, Hash: hash, Key: c.Key, Attempt: c.Attempt,
+		Action: c.Class.Action, Resource: c.Class.Resource.UID, Detail: c.Class.Resource.UID.ID,
+		Kind: c.Class.Kind, Recovery: recoveryOf(c),
+		Run: c.Run.ID, Module: c.Run.Module, Decision: c.Allowed, Flow: t.Label(),
+		Evidence: evidence(c),
+	}, c.Request)
+	if c.Begun.IsZero() {
+		c.Begun = e.Time
+	}
+	if err != nil || !c.Allowed.Allowed || !c.Class.Kind.Has(host.Effect|host.Egress) {
+		return err
+	}
+	return t.opt.Journal.Commit(ctx)
+}
+
+// evidence is kept of refusals only: it is for whoever asks why, and what to change.
+func evidence(c *host.Call) *host.Evidence {
+	if c.Allowed.Allowed {
+		return nil
+	}
+	return &host.Evidence{Resource: c.Class.Resource, Entities: c.Class.Entities, Context: c.Class.Context}
+}
+
+func recoveryOf(c *host.Call) abi.Recovery {
+	if c.Class.Recovery == "" {
+		return abi.RecoverOnce
+	}
+	return c.Class.Recovery
+}
+
+func (t *Turn) refuse(ctx context.Context, c *host.Call, hash string, refusal *abi.Error) (Delivered, error) {
+	d, err := t.record(ctx, c, hash, host.EntryResult, abi.Result{Error: refusal}, host.Output{Derived: true}, 0)
+	t.opt.Journal.Flush()
+	return d, err
+}
+
+// defaultLimit bounds a call that names no limit of its own.
+const defaultLimit = 10 * time.Minute
+
+func (t *Turn) perform(ctx context.Context, c *host.Call, hash string, limit time.Duration) (Delivered, error) {
+	defer t.release(c.Class.Tokens)
+	if t.opt.Mode == Dry || t.opt.Mode == Shadow && c.Class.Kind.Has(host.Effect|host.Egress) {
+		return t.refuse(ctx, c, hash, &abi.Error{Code: abi.CodeUnavailable, Message: c.Name + " is allowed, and is not performed in a rehearsal"})
+	}
+	callCtx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	c.Emit, c.Settle = t.emitter(c), t.settle
+	callCtx, done := t.gate.opt.Observer.StartCall(callCtx, c)
+	begun := t.gate.opt.Now()
+	out, err := t.gate.opt.Capabilities[c.Name].Perform(callCtx, c)
+	took := t.gate.opt.Now().Sub(begun)
+	failure, fatal := t.failure(ctx, c, err)
+	done(codeOf(failure), out.Usage)
+	if fatal != nil {
+		return Delivered{}, fatal
+	}
+	result := abi.Result{OK: out.OK, Labels: out.Labels, Error: failure}
+	if failure != nil {
+		result.OK, result.Labels, out.Ops = nil, nil, nil
+	}
+	d, err := t.record(ctx, c, hash, host.EntryResult, result, out, took)
+	if c.Class.Recovery == abi.RecoverRetry {
+		t.opt.Journal.Flush() // what was paid for should not wait for the next commit
+	}
+	return d, err
+}
+
+func codeOf(e *abi.Error) abi.Code {
+	if e == nil {
+		return ""
+	}
+	return e.Code
+}
+
+// record appends the call's end and accounts for it.
+func (t *Turn) record(ctx context.Context, c *host.Call, hash string, kind host.EntryKind, r abi.Result, out host.Output, took time.Duration) (Delivered, error) {
+	if r.Error == nil && len(r.OK) == 0 {
+		r.OK = json.RawMessage("{}")
+	}
+	o := host.Outcome{Name: c.Name, Hash: hash, Code: codeOf(r.Error), Usage: out.Usage, Took: took, Label: t.labelOf(r, out), Consumes: out.Consumes}
+	b, err := json.Marshal(r)
+	if err != nil {
+		r = abi.Result{Error: &abi.Error{Code: abi.CodeInternal, Message: c.Name + " gave a result that is not JSON"}}
+		o.Code, out.Ops = r.Error.Code, nil
+		if b, err = json.Marshal(r); err != nil {
+			return Delivered{}, err
+		}
+	}
+	e, err := t.opt.Journal.Append(ctx, host.Entry{Kind: kind, Turn: c.Run.Turn, Path: c.Path}, o, b, out.Ops...)
+	if err != nil {
+		return Delivered{}, err
+	}
+	if len(out.Ops) > 0 {
+		t.dirty.Store(true)
+	}
+	return t.deliver(e, o, b), nil
+}
+
+// settle makes the writes of earlier calls visible: they wait in the journal for the
+// next commit.
+func (t *Turn) settle(ctx context.Context) error {
+	if !t.dirty.Swap(false) {
+		return nil
+	}
+	if err := t.opt.Journal.Commit(ctx); err != nil {
+		return &Fatal{Err: err}
+	}
+	return nil
+}
+
+// failure turns what a capability returned into the call's result, or into an error
+// that ends the turn: the host stops, or the journal failed under it.
+func (t *Turn) failure(turn context.Context, c *host.Call, err error) (*abi.Error, error) {
+	if err == nil {
+		return nil, nil
+	}
+	cause := context.Cause(turn)
+	if errors.Is(cause, host.CauseStopping) {
+		return nil, cause
+	}
+	if fatal, ok := errors.AsType[*Fatal](err); ok {
+		return nil, fatal
+	}
+	once := recoveryOf(c) == abi.RecoverOnce && c.Class.Kind.Has(host.Effect)
+	result, isResult := errors.AsType[*abi.Error](err)
+	switch {
+	case errors.Is(cause, host.CauseCancelled) && once:
+		return &abi.Error{Code: abi.CodeUnknownOutcome, Message: "the turn was cancelled while " + c.Name + " was under way; it may have happened"}, nil
+	case errors.Is(cause, host.CauseCancelled):
+		return &abi.Error{Code: abi.CodeCancelled, Message: "the turn was cancelled"}, nil
+	case isResult:
+		return result, nil
+	case errors.Is(err, context.DeadlineExceeded):
+		return &abi.Error{Code: abi.CodeTimeout, Message: c.Name + " took longer than its time limit" + mayHave(once), Retryable: !once}, nil
+	}
+	t.gate.opt.Log.ErrorContext(turn, "call failed", "call", c.Name, "path", c.Path, "session", c.Run.Session, "error", err)
+	return &abi.Error{Code: abi.CodeInternal, Message: c.Name + " failed inside the host; its log says why"}, nil
+}
+
+func mayHave(once bool) string {
+	if once {
+		return "; it may have happened"
+	}
+	return ""
+}
+
+// Fatal wraps an error that must end the turn although a capability returned it.
+type Fatal struct{ Err error }
+
+// Error implements error.
+func (f *Fatal) Error() string { return f.Err.Error() }
+
+// Unwrap returns the wrapped error.
+func (f *Fatal) Unwrap() error { return f.Err }

@@ -1,0 +1,119 @@
+package gate
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/vespiary/vespiary/abi"
+	"github.com/vespiary/vespiary/host"
+)
+
+// past is what earlier hosts recorded of one call path.
+type past struct {
+	intent  *host.Intent
+	begun   time.Time // of the first intent
+	outcome *host.Outcome
+	entry   host.Entry // of the outcome
+	reached bool
+}
+
+func (t *Turn) remember(e host.Entry) error {
+	switch e.Kind {
+	case host.EntryIntent:
+		p := t.at(e.Path)
+		if p.intent = new(host.Intent); p.begun.IsZero() {
+			p.begun = e.Time
+		}
+		return json.Unmarshal(e.Body, p.intent)
+	case host.EntryResult, host.EntryUnknown:
+		p := t.at(e.Path)
+		p.outcome, p.entry = new(host.Outcome), e
+		return json.Unmarshal(e.Body, p.outcome)
+	}
+	return nil
+}
+
+func (t *Turn) at(path string) *past {
+	p := t.past[path]
+	if p == nil {
+		p = &past{}
+		t.past[path] = p
+	}
+	return p
+}
+
+// recorded answers a call from the journal. ok is false for a call that has no
+// result there; how it goes on is for recovery to say.
+func (t *Turn) recorded(ctx context.Context, c *host.Call, hash string) (d Delivered, p *past, ok bool, err error) {
+	p = t.past[c.Path]
+	if p == nil {
+		return d, nil, false, nil
+	}
+	t.reach(p)
+	if err := p.same(c, hash); err != nil {
+		return d, nil, false, err
+	}
+	if p.outcome == nil {
+		return d, p, false, nil
+	}
+	result, err := t.opt.Payload(ctx, p.entry)
+	if err != nil {
+		return d, nil, false, fmt.Errorf("gate: recorded result of call %s: %w", c.Path, err)
+	}
+	t.gate.opt.Observer.Replayed(c.Name)
+	return t.deliver(p.entry, *p.outcome, result), p, true, nil
+}
+
+func (t *Turn) reach(p *past) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	p.reached = true
+}
+
+// same compares the call with what is recorded at its path.
+func (p *past) same(c *host.Call, hash string) error {
+	name, was := "", ""
+	if p.intent != nil {
+		name, was = p.intent.Name, p.intent.Hash
+	}
+	if p.outcome != nil {
+		name, was = p.outcome.Name, p.outcome.Hash
+	}
+	if name == c.Name && was == hash {
+		return nil
+	}
+	return fmt.Errorf("%w: at call %s the journal has %s (%.12s), the guest asks for %s (%.12s)", host.CauseDiverged, c.Path, name, was, c.Name, hash)
+}
+
+// Finish checks that the guest made every call that its journal records.
+func (t *Turn) Finish() error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for path, p := range t.past {
+		if !p.reached {
+			return fmt.Errorf("%w: it ended without call %s, which the journal has", host.CauseDiverged, path)
+		}
+	}
+	return nil
+}
+
+// recover says how a call goes on whose intent is on record and whose result is
+// not: again, or not at all because nobody knows whether it happened.
+func (t *Turn) recover(ctx context.Context, c *host.Call, p *past, hash string) (d Delivered, again bool, err error) {
+	if p == nil || p.intent == nil || !p.intent.Decision.Allowed {
+		return d, true, nil
+	}
+	c.Attempt, c.Begun = p.intent.Attempt+1, p.begun
+	if p.intent.Recovery != abi.RecoverOnce {
+		return d, true, nil
+	}
+	t.gate.opt.Observer.Unknown(c.Name)
+	result := abi.Result{Error: &abi.Error{
+		Code:    abi.CodeUnknownOutcome,
+		Message: "the host crashed while " + c.Name + " was under way; it may have happened and is not repeated: check before trying again",
+	}}
+	d, err = t.record(ctx, c, hash, host.EntryUnknown, result, host.Output{Derived: true}, 0)
+	return d, false, err
+}

@@ -1,0 +1,97 @@
+package gate
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/vespiary/vespiary/abi"
+	"github.com/vespiary/vespiary/host"
+)
+
+// TurnOptions are what a Turn is made of.
+type TurnOptions struct {
+	Mode    Mode
+	Session string
+	Journal Journal
+	// Past are the entries of the turn that earlier hosts recorded, without its
+	// turn.start, and Payload reads what they hold.
+	Past    []host.Entry
+	Payload func(ctx context.Context, e host.Entry) ([]byte, error)
+	Budget  host.Budget
+	Expires time.Time // of the task; zero: never
+	Label   abi.Label // of the session with the turn's event
+	// Waiting, when set, is told what a suspended call waits for, and nil when it
+	// goes on.
+	Waiting func(path string, waits []abi.Wait)
+}
+
+// Turn is the passage of one turn's calls through the gate: the activations of the
+// agent and of the tools it calls share it. It is safe for concurrent use.
+type Turn struct {
+	gate *Gate
+	opt  TurnOptions
+	past map[string]*past
+
+	dirty atomic.Bool // ops of recorded results wait for a commit
+
+	mu       sync.Mutex // guards the fields below
+	label    abi.Label
+	used     abi.Usage
+	calls    int64
+	reserved int64 // tokens of calls under way
+}
+
+// Begin starts the passage of a turn.
+func (g *Gate) Begin(opt TurnOptions) (*Turn, error) {
+	t := &Turn{gate: g, opt: opt, label: opt.Label, past: map[string]*past{}}
+	for _, e := range opt.Past {
+		if err := t.remember(e); err != nil {
+			return nil, fmt.Errorf("session %s, entry %d: %w", opt.Session, e.Seq, err)
+		}
+	}
+	return t, nil
+}
+
+// Label returns the session's label as the turn has made it so far.
+func (t *Turn) Label() abi.Label {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.label
+}
+
+// Used returns what the turn's calls have used, and how many there were.
+func (t *Turn) Used() (abi.Usage, int64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.used, t.calls
+}
+
+// Delivered is an answer on its way to the guest: the abi.Result as JSON, and the
+// time of the entry that records it, which the guest's clock takes over.
+type Delivered struct {
+	Result []byte
+	Time   time.Time
+	Seq    uint64
+}
+
+// deliver accounts for a result that the guest is about to see.
+func (t *Turn) deliver(e host.Entry, o host.Outcome, result []byte) Delivered {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.label = meet(t.label, o.Label)
+	t.used = add(t.used, o.Usage)
+	t.calls++
+	return Delivered{Result: result, Time: e.Time, Seq: e.Seq}
+}
+
+func add(a, b abi.Usage) abi.Usage {
+	return abi.Usage{
+		InputTokens:     a.InputTokens + b.InputTokens,
+		OutputTokens:    a.OutputTokens + b.OutputTokens,
+		CacheReadTokens: a.CacheReadTokens + b.CacheReadTokens,
+		CostMicros:      a.CostMicros + b.CostMicros,
+	}
+}

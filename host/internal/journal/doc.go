@@ -1,0 +1,14 @@
+// Package journal keeps the ordered record of all that was not deterministic in a
+// session: entries, their encrypted payloads, forks and reverts.
+//
+// A session has one writer, its Log, which numbers entries and holds them back
+// until Commit makes them durable in order; a fence, written when a Log is
+// acquired, keeps a host that lost the session from adding to it. Readers see the
+// committed entries through forks and reverts.
+//
+// Payloads are encrypted with the session's own key, so that erasing the key
+// erases them, and are named by a digest under the tenant's key, so that what
+// remains still verifies. A small payload lies in its entry, a larger one in
+// chunks beside it, and a model's conversation message by message, so that a
+// request costs what is new in it.
+package journal

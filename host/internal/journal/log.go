@@ -1,0 +1,226 @@
+package journal
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/vespiary/vespiary/host"
+	"github.com/vespiary/vespiary/host/store"
+)
+
+// ErrFenced: another acquisition of the session is newer; this Log is void.
+var ErrFenced = errors.New("journal: the session was taken over, this writer is void")
+
+// Log is the one writer of a session. Append numbers entries in order and holds
+// them back; Commit makes all of them durable. It is safe for concurrent use.
+type Log struct {
+	keys     *Keys
+	store    store.Store
+	now      func() time.Time
+	observer func(tenant, session string, entries []host.Entry)
+	tenant   string
+	session  string
+	domain   *domain
+	fence    uint64
+	cond     store.Cond
+
+	mu      sync.Mutex // guards the fields below
+	seq     uint64
+	epoch   uint32
+	last    time.Time
+	pending []pending
+	known   map[string]bool // conversation nodes that are stored or pending
+	failed  error
+
+	commit   sync.Mutex // held by the one that commits, so that batches keep their order
+	flushing atomic.Bool
+	flushes  sync.WaitGroup
+}
+
+// pending is an entry that waits for a commit, with all that must commit with it.
+type pending struct {
+	entry host.Entry
+	ops   []store.Op
+	size  int
+}
+
+// Session returns the id of the session that the log belongs to.
+func (l *Log) Session() string { return l.session }
+
+// Epoch returns the branch epoch of new entries.
+func (l *Log) Epoch() uint32 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.epoch
+}
+
+// Hash returns the keyed digest that requests are compared by.
+func (l *Log) Hash(data []byte) string { return l.domain.digest(data) }
+
+// Append adds an entry: e gives Kind, Turn and Path, body its kind's own fields,
+// payload the user content, and ops what must be written together with it. The
+// entry gets its number and time, and is durable after the next Commit.
+func (l *Log) Append(ctx context.Context, e host.Entry, body any, payload []byte, ops ...store.Op) (host.Entry, error) {
+	raw, err := json.Marshal(body)
+	if err != nil {
+		return host.Entry{}, fmt.Errorf("journal: %s: %w", e.Kind, err)
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.failed != nil {
+		return host.Entry{}, l.failed
+	}
+	e.Body = raw
+	if payload != nil {
+		// What happened is recorded even when the call that did it was cancelled.
+		more, err := l.attach(context.WithoutCancel(ctx), &e, payload)
+		if err != nil {
+			return host.Entry{}, err
+		}
+		ops = append(more, ops...)
+	}
+	l.number(&e)
+	ops = append(ops, store.Op{Key: entryKey(l.tenant, l.session, e.Seq), Value: encode(&e)})
+	l.pending = append(l.pending, pending{entry: e, ops: ops, size: sizeOf(ops)})
+	return e, nil
+}
+
+// attach seals the payload into the entry, or into ops.
+func (l *Log) attach(ctx context.Context, e *host.Entry, payload []byte) ([]store.Op, error) {
+	var nodes []store.Op
+	if e.Kind == host.EntryIntent {
+		var err error
+		if payload, nodes, err = l.split(ctx, payload); err != nil {
+			return nil, err
+		}
+	}
+	s, err := l.domain.payload(l.tenant, l.session, payload)
+	if err != nil {
+		return nil, err
+	}
+	e.Digest, e.Sealed, e.Domain = s.digest, s.inline, l.session
+	return append(nodes, s.ops...), nil
+}
+
+func (l *Log) number(e *host.Entry) {
+	l.seq++
+	if t := l.now().UTC(); t.After(l.last) {
+		l.last = t
+	} else {
+		l.last = l.last.Add(1) // entries of one journal have different times
+	}
+	e.Seq, e.Epoch, e.Fence, e.Time = l.seq, l.epoch, l.fence, l.last
+}
+
+func sizeOf(ops []store.Op) int {
+	n := 0
+	for _, op := range ops {
+		n += len(op.Key) + len(op.Value)
+	}
+	return n
+}
+
+// Commit returns when every entry appended before the call is durable. After
+// store.ErrFull nothing is lost and Commit may be called again; after any other
+// error the log accepts nothing more.
+func (l *Log) Commit(ctx context.Context) error {
+	l.commit.Lock()
+	defer l.commit.Unlock()
+	for {
+		batch, err := l.take()
+		if err != nil || len(batch) == 0 {
+			return err
+		}
+		if err := l.write(ctx, batch); err != nil {
+			return err
+		}
+	}
+}
+
+// Withdraw drops an entry that no Commit wrote, and reports whether it did: it does
+// not when other entries follow.
+func (l *Log) Withdraw(e host.Entry) bool {
+	l.commit.Lock()
+	defer l.commit.Unlock()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	n := len(l.pending)
+	if n == 0 || l.pending[n-1].entry.Seq != e.Seq {
+		return false
+	}
+	l.pending = l.pending[:n-1]
+	l.seq--
+	return true
+}
+
+// Flush begins a Commit in the background, unless one has begun. An error shows in
+// the next Commit.
+func (l *Log) Flush() {
+	if !l.flushing.CompareAndSwap(false, true) {
+		return
+	}
+	l.flushes.Go(func() {
+		l.flushing.Store(false)
+		_ = l.Commit(context.Background())
+	})
+}
+
+// Close waits for flushes under way. Entries that no Commit wrote are dropped, as
+// if the host had crashed.
+func (l *Log) Close() { l.flushes.Wait() }
+
+// take returns as many pending entries as one batch may hold.
+func (l *Log) take() ([]pending, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.failed != nil {
+		return nil, l.failed
+	}
+	n, size := 0, 0
+	for n < len(l.pending) && (n == 0 || size+l.pending[n].size < store.MaxBatch/2) {
+		size += l.pending[n].size
+		n++
+	}
+	return l.pending[:n:n], nil
+}
+
+func (l *Log) write(ctx context.Context, batch []pending) error {
+	var ops []store.Op
+	entries := make([]host.Entry, 0, len(batch))
+	for _, p := range batch {
+		ops = append(ops, p.ops...)
+		entries = append(entries, p.entry)
+	}
+	// The caller's deadline must not leave the outcome of a write unknown.
+	_, err := l.store.Commit(context.WithoutCancel(ctx), store.Batch{Ops: ops, Conds: []store.Cond{l.cond}})
+	if err := l.settle(len(batch), err); err != nil {
+		return err
+	}
+	if l.observer != nil {
+		l.observer(l.tenant, l.session, entries)
+	}
+	return nil
+}
+
+// settle drops what was written, or marks the log as failed.
+func (l *Log) settle(n int, err error) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch {
+	case err == nil:
+		l.pending = append(l.pending[:0:0], l.pending[n:]...)
+		return nil
+	case errors.Is(err, store.ErrFull):
+		return err
+	case errors.Is(err, store.ErrConflict):
+		l.failed = fmt.Errorf("%w: session %s", ErrFenced, l.session)
+	default:
+		l.failed = fmt.Errorf("journal: session %s accepts no more entries: %w", l.session, err)
+	}
+	return l.failed
+}

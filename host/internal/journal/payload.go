@@ -1,0 +1,158 @@
+package journal
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+
+	"github.com/vespiary/vespiary/host"
+	"github.com/vespiary/vespiary/host/store"
+)
+
+const (
+	inlineLimit = 4 << 10   // a payload up to this size lies in its entry
+	chunkSize   = 512 << 10 // larger ones are cut to this size
+	// MaxPayload is the size that one payload may have, in bytes.
+	MaxPayload = 8 << 20
+)
+
+// ErrTooLarge: the payload is over MaxPayload.
+var ErrTooLarge = fmt.Errorf("journal: payload is over %d bytes", MaxPayload)
+
+// sealed is a payload made ready: its name, and either its ciphertext or the ops
+// that write its chunks.
+type sealed struct {
+	digest string
+	inline []byte
+	ops    []store.Op
+}
+
+func (d *domain) payload(tenant, session string, data []byte) (sealed, error) {
+	if len(data) > MaxPayload {
+		return sealed{}, ErrTooLarge
+	}
+	out := sealed{digest: d.digest(data)}
+	if len(data) <= inlineLimit {
+		out.inline = d.seal(out.digest, data)
+		return out, nil
+	}
+	out.ops = d.chunks(tenant, session, out.digest, data)
+	return out, nil
+}
+
+// chunks cuts data and seals each piece under a name of its own.
+func (d *domain) chunks(tenant, session, digest string, data []byte) []store.Op {
+	var ops []store.Op
+	for n := 0; n == 0 || len(data) > 0; n++ {
+		piece := data[:min(chunkSize, len(data))]
+		data = data[len(piece):]
+		mark := moreChunks
+		if len(data) == 0 {
+			mark = lastChunk
+		}
+		value := append(d.seal(chunkName(digest, n, mark), piece), mark)
+		ops = append(ops, store.Op{Key: chunkKey(tenant, session, digest, n), Value: value})
+	}
+	return ops
+}
+
+// The last byte of a stored chunk tells whether more follow, and is authenticated
+// with it, so that a lost chunk cannot go unnoticed.
+const (
+	moreChunks byte = 0
+	lastChunk  byte = 1
+)
+
+func chunkName(name string, n int, mark byte) string {
+	return name + "/" + strconv.Itoa(n) + "/" + strconv.Itoa(int(mark))
+}
+
+// blob reads a payload that lies in chunks and checks that it is what digest names.
+func (k *Keys) blob(ctx context.Context, tenant, session, digest string) ([]byte, error) {
+	data, err := k.chunked(ctx, tenant, session, digest)
+	if err != nil {
+		return nil, err
+	}
+	d, err := k.get(ctx, tenant, session)
+	if err != nil {
+		return nil, err
+	}
+	if d.digest(data) != digest {
+		return nil, fmt.Errorf("%w: payload %s has another digest", errCodec, digest)
+	}
+	return data, nil
+}
+
+// chunked reads the chunks stored under name. Each one is authenticated together
+// with its name and place.
+func (k *Keys) chunked(ctx context.Context, tenant, session, name string) ([]byte, error) {
+	d, err := k.get(ctx, tenant, session)
+	if err != nil {
+		return nil, err
+	}
+	var data []byte
+	err = k.store.View(ctx, func(tx store.Tx) error {
+		for n, last := 0, false; !last; n++ {
+			item, err := tx.Get(chunkKey(tenant, session, name, n))
+			if errors.Is(err, store.ErrNotFound) || err == nil && len(item.Value) == 0 {
+				return fmt.Errorf("%w: payload %s lacks chunk %d", errCodec, name, n)
+			}
+			if err != nil {
+				return err
+			}
+			end := len(item.Value) - 1
+			piece, err := d.open(chunkName(name, n, item.Value[end]), item.Value[:end])
+			if err != nil {
+				return err
+			}
+			data, last = append(data, piece...), item.Value[end] == lastChunk
+		}
+		return nil
+	})
+	return data, err
+}
+
+// Seal encrypts data under the run's session and returns its name and the ops that
+// store it, for a caller that commits them with its own.
+func (j *Journals) Seal(ctx context.Context, run *host.Run, data []byte) (string, []store.Op, error) {
+	d, err := j.keys.get(ctx, run.Tenant, run.Session)
+	if err != nil {
+		return "", nil, err
+	}
+	if len(data) > 2*MaxPayload {
+		return "", nil, ErrTooLarge
+	}
+	digest := d.digest(data)
+	return digest, d.chunks(run.Tenant, run.Session, digest, data), nil
+}
+
+// Open reads what Seal stored.
+func (j *Journals) Open(ctx context.Context, run *host.Run, digest string) ([]byte, error) {
+	return j.keys.blob(ctx, run.Tenant, run.Session, digest)
+}
+
+// Wrap encrypts a value under the run's session, for keeping it beside the journal.
+func (j *Journals) Wrap(ctx context.Context, run *host.Run, data []byte) ([]byte, error) {
+	d, err := j.keys.get(ctx, run.Tenant, run.Session)
+	if err != nil {
+		return nil, err
+	}
+	digest := d.digest(data)
+	return append([]byte(digest), d.seal(digest, data)...), nil
+}
+
+// Unwrap decrypts what Wrap returned.
+func (j *Journals) Unwrap(ctx context.Context, run *host.Run, wrapped []byte) ([]byte, error) {
+	d, err := j.keys.get(ctx, run.Tenant, run.Session)
+	if err != nil {
+		return nil, err
+	}
+	if len(wrapped) < digestLen {
+		return nil, fmt.Errorf("%w: a wrapped value is too short", errCodec)
+	}
+	return d.open(string(wrapped[:digestLen]), wrapped[digestLen:])
+}
+
+// digestLen is the length of a payload's name.
+const digestLen = 43

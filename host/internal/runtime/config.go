@@ -1,0 +1,93 @@
+package runtime
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	goruntime "runtime"
+	"time"
+
+	"github.com/tetratelabs/wazero"
+	"github.com/tetratelabs/wazero/sys"
+)
+
+// check reports what an instance of a module with this Info lacks.
+func (c Config) check(info Info) error {
+	switch {
+	case c.Clock == nil:
+		return errors.New("instantiate: Config.Clock is missing")
+	case c.Random == nil:
+		return errors.New("instantiate: Config.Random is missing")
+	case c.Host == nil && len(info.Capabilities) > 0:
+		return fmt.Errorf("instantiate: the module imports %s and Config.Host is missing", info.Capabilities[0])
+	}
+	return nil
+}
+
+func (c Config) world(faults *slog.Logger) world {
+	return world{host: c.Host, log: c.Log, faults: faults}
+}
+
+// moduleConfig gives a guest its clock, randomness and output, and nothing else.
+// Sleep runs under the context of the call under way.
+func (c Config) moduleConfig(current func() context.Context) wazero.ModuleConfig {
+	sleep := c.Sleep
+	if sleep == nil {
+		sleep = sleepReal
+	}
+	return wazero.NewModuleConfig().
+		WithName("").
+		WithStartFunctions().
+		WithRandSource(c.Random).
+		WithWalltime(func() (int64, int32) {
+			t := c.Clock()
+			return t.Unix(), int32(t.Nanosecond())
+		}, sys.ClockResolution(time.Microsecond)).
+		WithNanotime(func() int64 { return c.Clock().UnixNano() }, sys.ClockResolution(time.Nanosecond)).
+		WithNanosleep(func(ns int64) { sleep(current(), time.Duration(ns)) }).
+		WithOsyield(goruntime.Gosched).
+		WithStdout(&lineLogger{level: slog.LevelInfo, log: c.Log}).
+		WithStderr(&lineLogger{level: slog.LevelWarn, log: c.Log})
+}
+
+func sleepReal(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-ctx.Done():
+	}
+}
+
+// lineLogger passes what a guest prints to its log, a line at a time. A line
+// without end is passed on in pieces.
+type lineLogger struct {
+	level slog.Level
+	log   func(slog.Level, string)
+	line  []byte
+}
+
+const maxLine = 8 << 10
+
+// Write implements io.Writer.
+func (l *lineLogger) Write(b []byte) (int, error) {
+	if l.log == nil {
+		return len(b), nil
+	}
+	n := len(b)
+	for len(b) > 0 {
+		part, rest, ended := bytes.Cut(b, []byte("\n"))
+		if room := maxLine - len(l.line); len(part) >= room {
+			part, rest, ended = b[:room], b[room:], true
+		}
+		l.line = append(l.line, part...)
+		if ended {
+			l.log(l.level, string(l.line))
+			l.line = l.line[:0]
+		}
+		b = rest
+	}
+	return n, nil
+}

@@ -1,0 +1,290 @@
+package session
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/vespiary/vespiary/abi"
+	"github.com/vespiary/vespiary/host"
+	"github.com/vespiary/vespiary/host/store"
+)
+
+// actor is a session with its one writer. loop is its only goroutine that runs
+// turns; the rest may be called from others.
+type actor struct {
+	svc  *Service
+	log  Log
+	open host.Open
+	gone chan struct{} // closed when loop has ended and the log is closed
+
+	mu       sync.Mutex
+	head     host.Session
+	label    abi.Label
+	queue    []*queued
+	users    int // who may still add to the queue
+	retired  bool
+	draining bool
+	wakeup   chan struct{} // one token: there is something to look at
+	cancel   context.CancelCauseFunc
+	current  int // turn under way, 0 for none
+	waits    map[string][]abi.Wait
+
+	cancelled int // the turns up to this one are cancelled
+}
+
+// queued is an accepted event whose turn has not ended.
+type queued struct {
+	turn     int
+	accepted host.Accepted
+	entry    host.Entry
+	event    *abi.Event
+	begun    *begun // of a turn that an earlier host began
+}
+
+// begun is what an earlier host recorded of a turn.
+type begun struct {
+	entry   host.Entry // its turn.start
+	started host.Started
+	past    []host.Entry
+	crashes int  // hosts in a row that ended in the middle of it
+	left    bool // the last one left it in good order
+}
+
+// idleAfter is how long an actor without work stays ready.
+const idleAfter = 30 * time.Second
+
+func newActor(s *Service, log Log, open host.Open) *actor {
+	return &actor{
+		svc: s, log: log, open: open, head: open.Session, gone: make(chan struct{}),
+		wakeup: make(chan struct{}, 1), waits: map[string][]abi.Wait{},
+		label: abi.Label{Integrity: abi.Trusted, Readers: []string{open.Session.Owner}},
+	}
+}
+
+func (a *actor) id() string { return a.head.Tenant + "/" + a.head.ID }
+
+// retain keeps the actor from ending until release; false when it ends already.
+func (a *actor) retain() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.retired {
+		return false
+	}
+	a.users++
+	return true
+}
+
+func (a *actor) release() {
+	a.mu.Lock()
+	a.users--
+	a.mu.Unlock()
+	a.poke()
+}
+
+// retire lets the actor end after the turn under way; what is queued is durable and
+// waits for the next host.
+func (a *actor) retire() {
+	a.mu.Lock()
+	a.retired, a.draining = true, true
+	a.mu.Unlock()
+	a.poke()
+}
+
+func (a *actor) poke() {
+	select {
+	case a.wakeup <- struct{}{}:
+	default:
+	}
+}
+
+func (a *actor) working() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.current > 0 || len(a.queue) > 0
+}
+
+// loop runs the queued turns in order until the actor is idle for a while.
+func (a *actor) loop() {
+	defer close(a.gone)
+	defer a.log.Close()
+	defer a.svc.remove(a)
+	ctx := a.svc.run
+	idle := time.NewTimer(idleAfter)
+	defer idle.Stop()
+	for {
+		next, ended := a.next(false)
+		if ended {
+			return
+		}
+		if next != nil {
+			if !a.handle(ctx, next) {
+				a.abandon()
+				return
+			}
+			idle.Reset(idleAfter)
+			continue
+		}
+		select {
+		case <-a.wakeup:
+		case <-idle.C:
+			if _, ended := a.next(true); ended {
+				return
+			}
+			idle.Reset(idleAfter)
+		case <-ctx.Done():
+			a.abandon()
+			return
+		}
+	}
+}
+
+// next returns the turn to run, or tells that the actor has ended: it was retired,
+// or idled and nobody holds it.
+func (a *actor) next(idle bool) (*queued, bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.draining {
+		return nil, true
+	}
+	if a.head.Status == host.SessionParked {
+		return nil, a.users == 0 || a.retired
+	}
+	if len(a.queue) > 0 {
+		return a.queue[0], false
+	}
+	if (idle || a.retired) && a.users == 0 {
+		a.retired = true
+	}
+	return nil, a.retired && a.users == 0
+}
+
+// abandon marks the actor as gone for those who find it.
+func (a *actor) abandon() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.retired = true
+}
+
+// retryAfter is the pause before a turn is tried again that the store refused for
+// lack of space.
+const retryAfter = 2 * time.Second
+
+// handle takes one turn to its end. It returns false when the actor cannot go on:
+// the host stops, or the journal failed.
+func (a *actor) handle(ctx context.Context, q *queued) bool {
+	if ctx.Err() != nil {
+		return false
+	}
+	err := a.turn(ctx, q)
+	switch {
+	case err == nil, errors.Is(err, errParked):
+		a.pop(q)
+		return true
+	case errors.Is(err, store.ErrFull):
+		a.svc.opt.Log.WarnContext(ctx, "turn waits for free space", "session", a.head.ID, "turn", q.turn)
+		select {
+		case <-time.After(retryAfter):
+			return a.reload(ctx)
+		case <-ctx.Done():
+			return false
+		}
+	case errors.Is(err, host.CauseStopping):
+		return a.leave(ctx)
+	}
+	a.svc.opt.Log.ErrorContext(ctx, "session stopped", "session", a.head.ID, "turn", q.turn, "error", err)
+	return false
+}
+
+// leave records that the turn was left in good order.
+func (a *actor) leave(ctx context.Context) bool {
+	ctx = context.WithoutCancel(ctx)
+	if _, err := a.log.Append(ctx, host.Entry{Kind: host.EntryFence}, host.Fence{Clean: true}, nil); err == nil {
+		_ = a.log.Commit(ctx)
+	}
+	return false
+}
+
+// reload gives the actor a new writer, without the entries that were not written.
+func (a *actor) reload(ctx context.Context) bool {
+	a.log.Close()
+	log, err := a.svc.opt.Journals.Acquire(ctx, a.head.Tenant, a.head.ID)
+	if errors.Is(err, store.ErrFull) {
+		select {
+		case <-time.After(retryAfter):
+			return a.reload(ctx)
+		case <-ctx.Done():
+			return false
+		}
+	}
+	if err == nil {
+		a.log = log
+		err = a.fill(ctx)
+	}
+	if err != nil {
+		a.svc.opt.Log.ErrorContext(ctx, "session stopped", "session", a.head.ID, "error", err)
+	}
+	return err == nil
+}
+
+func (a *actor) pop(q *queued) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for i, x := range a.queue {
+		if x == q {
+			a.queue = append(a.queue[:i], a.queue[i+1:]...)
+			return
+		}
+	}
+}
+
+// load makes the actor of a session that exists.
+func (s *Service) load(ctx context.Context, tenant, session string, log Log) (*actor, error) {
+	for e, err := range s.opt.Journals.Read(ctx, tenant, session, 1) {
+		if err != nil {
+			return nil, err
+		}
+		if e.Kind != host.EntryOpen {
+			break
+		}
+		var open host.Open
+		if err := json.Unmarshal(e.Body, &open); err != nil {
+			return nil, fmt.Errorf("session %s: open entry: %w", session, err)
+		}
+		a := newActor(s, log, open)
+		return a, a.fill(ctx)
+	}
+	return nil, fmt.Errorf("session %s: its journal has no open entry", session)
+}
+
+// fill reads head and journal: the queue is what was accepted and has not ended.
+func (a *actor) fill(ctx context.Context) error {
+	head, err := a.svc.head(ctx, a.open.Session.Tenant, a.open.Session.ID)
+	if err != nil {
+		return err
+	}
+	v := newView()
+	for e, err := range a.svc.opt.Journals.Read(ctx, head.Tenant, head.ID, 1) {
+		if err != nil {
+			return err
+		}
+		if err := v.add(e); err != nil {
+			return err
+		}
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.head, a.queue, a.cancelled = head, v.unfinished(), v.cancelled
+	for _, q := range a.queue {
+		if q.event, err = a.eventOf(ctx, q); err != nil {
+			return err
+		}
+	}
+	if v.label != nil {
+		a.label = *v.label
+	}
+	return nil
+}

@@ -1,0 +1,67 @@
+package session
+
+import (
+	"context"
+	"time"
+
+	"github.com/vespiary/vespiary/abi"
+)
+
+// until waits for the first of the events: a timer, or a queued signal, whose turn is
+// returned so that the record of the result can consume it.
+func (a *actor) until(ctx context.Context, waits []abi.Wait) (abi.Event, int, error) {
+	due, name := firstTimer(waits)
+	var fires <-chan time.Time
+	if !due.IsZero() {
+		t := time.NewTimer(due.Sub(a.svc.opt.Now()))
+		defer t.Stop()
+		fires = t.C
+	}
+	for {
+		news := a.svc.hub.news(a.id())
+		if q := a.signal(waits); q != nil {
+			e, err := a.eventOf(ctx, q)
+			if err != nil {
+				return abi.Event{}, 0, err
+			}
+			return *e, q.turn, nil
+		}
+		select {
+		case <-fires:
+			return abi.Event{Type: abi.EventTimer, Name: name}, 0, nil
+		case <-news:
+		case <-ctx.Done():
+			return abi.Event{}, 0, ctx.Err()
+		}
+	}
+}
+
+// firstTimer returns the earliest moment and the name of its timer, zero for none.
+func firstTimer(waits []abi.Wait) (time.Time, string) {
+	var due time.Time
+	name := ""
+	for _, w := range waits {
+		if w.Type == abi.EventTimer && (due.IsZero() || w.At.Before(due)) {
+			due, name = w.At, w.Name
+		}
+	}
+	return due, name
+}
+
+// signal takes the first queued signal that is waited for out of the queue.
+func (a *actor) signal(waits []abi.Wait) *queued {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for i, q := range a.queue {
+		if q.turn == a.current || q.event == nil || q.event.Type != abi.EventSignal {
+			continue
+		}
+		for _, w := range waits {
+			if w.Type == abi.EventSignal && w.Name == q.event.Name {
+				a.queue = append(a.queue[:i:i], a.queue[i+1:]...)
+				return q
+			}
+		}
+	}
+	return nil
+}

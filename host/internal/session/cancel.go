@@ -1,0 +1,91 @@
+package session
+
+import (
+	"context"
+
+	"github.com/vespiary/vespiary/abi"
+	"github.com/vespiary/vespiary/host"
+)
+
+// Cancel ends the session's turn under way and all that is queued. The running guest
+// sees its calls cancelled and may finish within a grace period.
+func (s *Service) Cancel(ctx context.Context, c host.Caller, session string) (host.Session, error) {
+	head, err := s.Get(ctx, c, session)
+	if err != nil {
+		return head, err
+	}
+	if head.Status != host.SessionRunning {
+		return head, nil
+	}
+	a, err := s.actor(ctx, head.Tenant, head.ID)
+	if err != nil {
+		return head, err
+	}
+	defer a.release()
+	if err := a.cancelAll(ctx, c); err != nil {
+		return head, err
+	}
+	return s.Get(ctx, c, session)
+}
+
+func (a *actor) cancelAll(ctx context.Context, by host.Caller) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if len(a.queue) == 0 {
+		return nil
+	}
+	up := a.queue[len(a.queue)-1].turn
+	if _, err := a.log.Append(ctx, host.Entry{Kind: host.EntryCancel}, host.Cancel{By: by, UpTo: up}, nil); err != nil {
+		return err
+	}
+	if err := a.log.Commit(ctx); err != nil {
+		return err
+	}
+	a.cancelled = up
+	if a.cancel != nil {
+		a.cancel(host.CauseCancelled)
+	}
+	return nil
+}
+
+// enter notes that a turn is under way and how to end it; false when it was
+// cancelled before.
+func (a *actor) enter(turn int, cancel context.CancelCauseFunc) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if turn <= a.cancelled {
+		return false
+	}
+	a.current, a.cancel = turn, cancel
+	return true
+}
+
+func (a *actor) exit() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.current, a.cancel = 0, nil
+	clear(a.waits)
+}
+
+// suspend notes what a call of the turn waits for, nil when it goes on.
+func (a *actor) suspend(path string, waits []abi.Wait) {
+	a.mu.Lock()
+	if waits == nil {
+		delete(a.waits, path)
+	} else {
+		a.waits[path] = waits
+	}
+	a.mu.Unlock()
+	a.svc.hub.wake(a.id())
+}
+
+// suspended returns what the turn's calls wait for.
+func (a *actor) suspended() []abi.Wait {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	var out []abi.Wait
+	for _, w := range a.waits {
+		out = append(out, w...)
+	}
+	return out
+}

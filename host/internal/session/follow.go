@@ -1,0 +1,143 @@
+package session
+
+import (
+	"context"
+	"encoding/json"
+	"iter"
+
+	"github.com/vespiary/vespiary/abi"
+	"github.com/vespiary/vespiary/host"
+)
+
+// Await returns the turn once it is over, or suspended: running, with Waiting set.
+// When ctx ends first, it returns the turn as it is and ctx's error.
+func (s *Service) Await(ctx context.Context, c host.Caller, session string, turn int) (host.Turn, error) {
+	for {
+		news := s.hub.news(c.Tenant + "/" + session)
+		t, err := s.Turn(ctx, c, session, turn)
+		if err != nil || t.Status.Over() || len(t.Waiting) > 0 {
+			return t, err
+		}
+		select {
+		case <-news:
+		case <-ctx.Done():
+			return t, ctx.Err()
+		case <-s.run.Done():
+			return t, host.Errorf(host.ErrUnavailable, "the host is stopping; the turn goes on when it is back: GET /v1/sessions/%s", session)
+		}
+	}
+}
+
+// Turn returns a turn as its durable entries tell it.
+func (s *Service) Turn(ctx context.Context, c host.Caller, session string, turn int) (host.Turn, error) {
+	head, err := s.Get(ctx, c, session)
+	if err != nil {
+		return host.Turn{}, err
+	}
+	v := newView()
+	for e, err := range s.opt.Journals.Read(ctx, c.Tenant, session, 1) {
+		if err != nil {
+			return host.Turn{}, err
+		}
+		if e.Turn != 0 && e.Turn != turn && e.Kind != host.EntryAccepted && e.Kind != host.EntryResult {
+			continue
+		}
+		if err := v.add(e); err != nil {
+			return host.Turn{}, err
+		}
+	}
+	t := v.turns[turn]
+	if t == nil {
+		return host.Turn{}, host.Errorf(host.ErrNotFound, "find turn %d of session %s: it has %d turns", turn, session, head.Turns)
+	}
+	out, err := s.project(ctx, head, t)
+	if out.Status == host.TurnRunning {
+		out.Waiting = head.Waiting
+	}
+	return out, err
+}
+
+// project makes what callers see of a turn.
+func (s *Service) project(ctx context.Context, head host.Session, t *turnView) (host.Turn, error) {
+	out := host.Turn{
+		Session: head.ID, Number: t.turn, Task: t.accepted.Task, Agent: head.Agent, Status: t.status,
+		Waiting: t.ended.Waiting, Error: t.ended.Error, Usage: t.ended.Usage,
+	}
+	if head.Status == host.SessionParked && !t.status.Over() {
+		out.Status, out.Error = host.TurnFailed, &abi.Error{Code: abi.CodeInternal, Message: "the session is parked: " + head.Reason}
+	}
+	if t.end.Digest == "" {
+		return out, nil
+	}
+	reply, err := s.reply(ctx, head.Tenant, t.end)
+	out.Content = reply.Content
+	return out, err
+}
+
+func (s *Service) reply(ctx context.Context, tenant string, e host.Entry) (abi.Reply, error) {
+	var reply abi.Reply
+	b, err := s.opt.Journals.Payload(ctx, tenant, e)
+	if err != nil {
+		return reply, err
+	}
+	return reply, json.Unmarshal(b, &reply)
+}
+
+// Events yields what happens in a session: first what is on record after the event
+// with the id after ("" for all), then what comes, until ctx ends.
+func (s *Service) Events(ctx context.Context, c host.Caller, session, after string) iter.Seq2[host.StreamEvent, error] {
+	return func(yield func(host.StreamEvent, error) bool) {
+		head, err := s.Get(ctx, c, session)
+		if err != nil {
+			yield(host.StreamEvent{}, err)
+			return
+		}
+		p := &projector{svc: s, head: head, skip: after}
+		if after != "" {
+			if err := p.find(ctx); err != nil {
+				yield(host.StreamEvent{}, err)
+				return
+			}
+		}
+		for {
+			news := s.hub.news(c.Tenant + "/" + session)
+			if more, err := p.drain(ctx, yield); !more {
+				if err != nil && ctx.Err() == nil {
+					yield(host.StreamEvent{}, err)
+				}
+				return
+			}
+			select {
+			case <-news:
+			case <-ctx.Done():
+				return
+			case <-s.run.Done():
+				return
+			}
+		}
+	}
+}
+
+// Journal returns entries from number from on, with their payloads.
+func (s *Service) Journal(ctx context.Context, c host.Caller, session string, from uint64, limit int) ([]host.Record, error) {
+	if _, err := s.Get(ctx, c, session); err != nil {
+		return nil, err
+	}
+	if limit <= 0 || limit > 1000 {
+		limit = 1000
+	}
+	out := []host.Record{}
+	for e, err := range s.opt.Journals.Read(ctx, c.Tenant, session, from) {
+		if err != nil {
+			return nil, err
+		}
+		payload, err := s.opt.Journals.Payload(ctx, c.Tenant, e)
+		if err != nil { // an erased payload leaves its entry
+			payload = nil
+		}
+		if out = append(out, host.Record{Entry: e, Payload: payload}); len(out) == limit {
+			break
+		}
+	}
+	return out, nil
+}

@@ -1,0 +1,205 @@
+package session
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"runtime"
+
+	"github.com/vespiary/vespiary/abi"
+	"github.com/vespiary/vespiary/host"
+	"github.com/vespiary/vespiary/host/store"
+)
+
+// Invoke accepts an event: when it returns, the event is durable and its turn will
+// run, whatever becomes of the host or of the caller's connection.
+func (s *Service) Invoke(ctx context.Context, in host.Invocation) (host.Turn, error) {
+	if in.IdempotencyKey == "" {
+		return s.accept(ctx, in, nil)
+	}
+	id := idemKey(in)
+	defer s.idem.lock(string(id))()
+	earlier, err := s.earlier(ctx, id, in)
+	if err != nil || earlier != nil {
+		return deref(earlier), err
+	}
+	return s.accept(ctx, in, id)
+}
+
+func deref(t *host.Turn) host.Turn {
+	if t == nil {
+		return host.Turn{}
+	}
+	return *t
+}
+
+// promise is what an idempotency key stands for.
+type promise struct {
+	Body    string `json:"body"` // digest of the request
+	Session string `json:"session"`
+	Turn    int    `json:"turn"`
+}
+
+func idemKey(in host.Invocation) []byte {
+	sum := sha256.Sum256([]byte(in.IdempotencyKey)) // keys are the client's: of any length
+	return []byte("idem/" + in.Caller.Tenant + "/" + in.Caller.User + "/" + hex.EncodeToString(sum[:]))
+}
+
+func digestOf(in host.Invocation) string {
+	h := sha256.New()
+	for _, part := range [][]byte{[]byte(in.Agent), {0}, []byte(in.Session), {0}, in.Body} {
+		h.Write(part)
+	}
+	return hex.EncodeToString(h.Sum(nil))
+}
+
+// earlier returns the turn that the key was used for before, nil for none.
+func (s *Service) earlier(ctx context.Context, id []byte, in host.Invocation) (*host.Turn, error) {
+	var p promise
+	err := s.opt.Store.View(ctx, func(tx store.Tx) error {
+		item, err := tx.Get(id)
+		if err != nil {
+			return err
+		}
+		return json.Unmarshal(item.Value, &p)
+	})
+	if errors.Is(err, store.ErrNotFound) {
+		return nil, nil //nolint:nilnil // no earlier turn is not an error
+	}
+	if err != nil {
+		return nil, err
+	}
+	if p.Body != digestOf(in) {
+		return nil, host.Errorf(host.ErrConflict, "invoke %s: this Idempotency-Key was used for another request; use a new key", in.Agent)
+	}
+	t, err := s.Turn(ctx, in.Caller, p.Session, p.Turn)
+	return &t, err
+}
+
+// accept makes the event durable in its session.
+func (s *Service) accept(ctx context.Context, in host.Invocation, idem []byte) (host.Turn, error) {
+	agent, ok := s.opt.Agents.Agent(in.Agent)
+	if !ok {
+		return host.Turn{}, host.Errorf(host.ErrNotFound, "invoke %s: no agent has this name; list them with GET /v1/agents", in.Agent)
+	}
+	if err := s.admit(); err != nil {
+		return host.Turn{}, err
+	}
+	a, err := s.target(ctx, in, agent)
+	if err != nil {
+		return host.Turn{}, full(in.Agent, err)
+	}
+	defer a.release()
+	t, err := a.accept(ctx, in, agent, idem)
+	return t, full(in.Agent, err)
+}
+
+// full tells a caller what a store without space means.
+func full(agent string, err error) error {
+	if errors.Is(err, store.ErrFull) {
+		return host.Errorf(host.ErrFull, "invoke %s: the data folder's disk is full; free space and try again: %w", agent, err)
+	}
+	return err
+}
+
+// admit refuses what would go beyond the host's limits.
+func (s *Service) admit() error {
+	if n := s.opt.Limits.Sessions; n > 0 && s.busy() >= n {
+		return host.Errorf(host.ErrTooMany, "%d sessions are busy, the limit of this host; try again soon", n)
+	}
+	if day := s.opt.Limits.MicrosPerDay; day > 0 && s.spent.today(s.opt.Now()) >= day {
+		return host.Errorf(host.ErrTooMany, "this host's budget for today is used up; raise limits.usd_per_day or wait until tomorrow (UTC)")
+	}
+	return nil
+}
+
+// target returns the actor of the session that the event is for, a new one for none.
+func (s *Service) target(ctx context.Context, in host.Invocation, agent *host.Agent) (*actor, error) {
+	if in.Session == "" {
+		return s.create(ctx, in, agent)
+	}
+	head, err := s.Get(ctx, in.Caller, in.Session)
+	if err != nil {
+		return nil, err
+	}
+	switch {
+	case head.Agent != agent.Name:
+		return nil, host.Errorf(host.ErrConflict, "invoke %s: session %s belongs to agent %s", agent.Name, in.Session, head.Agent)
+	case head.Status == host.SessionParked:
+		return nil, host.Errorf(host.ErrConflict, "invoke %s: session %s is parked: %s", agent.Name, in.Session, head.Reason)
+	}
+	return s.actor(ctx, head.Tenant, head.ID)
+}
+
+func (s *Service) create(ctx context.Context, in host.Invocation, agent *host.Agent) (*actor, error) {
+	now := s.opt.Now().UTC()
+	seed := make([]byte, 32)
+	_, _ = rand.Read(seed) // never fails
+	open := host.Open{
+		ABI: abi.Version, Arch: runtime.GOARCH, Seed: seed,
+		Session: host.Session{
+			ID: newID(now), Tenant: in.Caller.Tenant, Owner: in.Caller.User, Agent: agent.Name, Module: agent.Module,
+			Status: host.SessionIdle, Created: now, Updated: now,
+		},
+	}
+	log, err := s.opt.Journals.Create(ctx, open)
+	if err != nil {
+		return nil, err
+	}
+	a := newActor(s, log, open)
+	return a, s.begin(a)
+}
+
+// accept queues the event of an invocation.
+func (a *actor) accept(ctx context.Context, in host.Invocation, agent *host.Agent, idem []byte) (host.Turn, error) {
+	event, err := json.Marshal(in.Event)
+	if err != nil {
+		return host.Turn{}, err
+	}
+	accepted := host.Accepted{Task: newID(a.svc.opt.Now()), Caller: in.Caller, Budget: agent.Budget}
+	if agent.Budget.Time > 0 {
+		accepted.Expires = a.svc.opt.Now().Add(agent.Budget.Time).UnixNano()
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if n := a.svc.opt.Limits.Queue; n > 0 && len(a.queue) >= n {
+		return host.Turn{}, host.Errorf(host.ErrTooMany, "session %s has %d events queued, the limit; wait for its turns", a.head.ID, n)
+	}
+	q := &queued{turn: a.head.Turns + 1, accepted: accepted, event: &in.Event}
+	head := a.head
+	head.Turns, head.Status, head.Updated, head.Waiting = q.turn, host.SessionRunning, a.svc.opt.Now().UTC(), nil
+	ops, err := acceptOps(in, head, idem)
+	if err != nil {
+		return host.Turn{}, err
+	}
+	if q.entry, err = a.log.Append(ctx, host.Entry{Kind: host.EntryAccepted, Turn: q.turn}, accepted, event, ops...); err != nil {
+		return host.Turn{}, err
+	}
+	if err := a.log.Commit(ctx); err != nil {
+		a.log.Withdraw(q.entry) // nobody was told that it is accepted
+		return host.Turn{}, err
+	}
+	a.head = head
+	a.queue = append(a.queue, q)
+	a.poke()
+	return host.Turn{Session: head.ID, Number: q.turn, Task: accepted.Task, Agent: head.Agent, Status: host.TurnQueued, Created: true}, nil
+}
+
+func acceptOps(in host.Invocation, head host.Session, idem []byte) ([]store.Op, error) {
+	op, err := headOp(head)
+	if err != nil {
+		return nil, err
+	}
+	ops := []store.Op{op}
+	if idem != nil {
+		p, err := json.Marshal(promise{Body: digestOf(in), Session: head.ID, Turn: head.Turns})
+		if err != nil {
+			return nil, err
+		}
+		ops = append(ops, store.Op{Key: idem, Value: p})
+	}
+	return ops, nil
+}

@@ -1,0 +1,151 @@
+package session
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"io"
+	"math/rand/v2"
+	"strconv"
+	"time"
+
+	"github.com/oklog/ulid/v2"
+
+	"github.com/vespiary/vespiary/host"
+	"github.com/vespiary/vespiary/policy"
+)
+
+// turnState is what an activation inside a turn needs of it.
+type turnState struct {
+	actor   *actor
+	passing *passing
+}
+
+type turnKey struct{}
+
+func withTurn(ctx context.Context, t *turnState) context.Context {
+	return context.WithValue(ctx, turnKey{}, t)
+}
+
+func turnOf(ctx context.Context) *turnState {
+	t, _ := ctx.Value(turnKey{}).(*turnState)
+	return t
+}
+
+// rootRun is the run of the agent itself.
+func (s *Service) rootRun(ctx context.Context, head host.Session, agent *host.Agent, q *queued) (*host.Run, error) {
+	name, needs, err := s.opt.Agents.Plugin(ctx, head.Module)
+	if err != nil {
+		return nil, err
+	}
+	r := &host.Run{
+		Session: head.ID, Task: q.accepted.Task, Tenant: head.Tenant,
+		User: q.accepted.Caller.User, Owner: head.Owner, Agent: agent,
+		Module: head.Module, Plugin: name, Needs: needs,
+		Turn: q.turn, Path: strconv.Itoa(q.turn),
+	}
+	if q.accepted.Expires > 0 {
+		r.Expires = time.Unix(0, q.accepted.Expires)
+	}
+	r.ID = head.ID + "/" + r.Path
+	r.Known = known(r)
+	return r, nil
+}
+
+// childRun is the run of a tool that a call activates.
+func childRun(c *host.Call, child host.Child) *host.Run {
+	r := *c.Run
+	r.Parent, r.Depth, r.Path = c.Run, c.Run.Depth+1, c.Path
+	r.Module, r.Plugin, r.Needs = child.Module, child.Plugin, child.Needs
+	r.ID = r.Session + "/" + r.Path
+	r.Known = known(&r)
+	return &r
+}
+
+// known describes the run, and all that it belongs to, to policy.
+func known(r *host.Run) *policy.Known {
+	var out []policy.Entity
+	if r.Parent != nil {
+		out = append(out, r.Parent.Known.Entities...)
+	} else {
+		out = append(out, surroundings(r)...)
+	}
+	module := policy.UID{Type: "Module", ID: r.Module}
+	run := policy.Entity{
+		UID:     policy.UID{Type: "Run", ID: r.ID},
+		Parents: []policy.UID{{Type: "Agent", ID: r.Agent.Name}, {Type: "Task", ID: r.Task}},
+		Attrs: map[string]any{
+			"agent": policy.UID{Type: "Agent", ID: r.Agent.Name}, "task": policy.UID{Type: "Task", ID: r.Task},
+			"user": policy.UID{Type: "User", ID: r.User}, "module": module, "depth": int64(r.Depth),
+		},
+	}
+	if r.Parent != nil {
+		parent := policy.UID{Type: "Run", ID: r.Parent.ID}
+		run.Parents = append(run.Parents, parent)
+		run.Attrs["parent"] = parent
+	}
+	if r.Parent == nil || r.Parent.Module != r.Module {
+		out = append(out, policy.Entity{UID: module, Attrs: map[string]any{"name": r.Plugin, "version": ""}})
+	}
+	return &policy.Known{Entities: append(out, run)}
+}
+
+// surroundings are agent, task, user and tenant of a run.
+func surroundings(r *host.Run) []policy.Entity {
+	tenant := policy.UID{Type: "Tenant", ID: r.Tenant}
+	user := policy.UID{Type: "User", ID: r.User}
+	agent := policy.Entity{
+		UID: policy.UID{Type: "Agent", ID: r.Agent.Name}, Parents: []policy.UID{tenant},
+		Attrs: map[string]any{"module": policy.UID{Type: "Module", ID: r.Agent.Module}},
+	}
+	task := policy.Entity{
+		UID:   policy.UID{Type: "Task", ID: r.Task},
+		Attrs: map[string]any{"state": "active", "user": user},
+	}
+	if !r.Expires.IsZero() {
+		task.Attrs["expiresAt"] = r.Expires
+	}
+	out := []policy.Entity{{UID: tenant}, task, {UID: user, Parents: []policy.UID{tenant}, Attrs: map[string]any{"name": r.User}}}
+	for _, role := range r.Agent.Roles {
+		id := policy.UID{Type: "Role", ID: role}
+		agent.Parents = append(agent.Parents, id)
+		out = append(out, policy.Entity{UID: id})
+	}
+	if r.Agent.Module != r.Module {
+		out = append(out, policy.Entity{UID: policy.UID{Type: "Module", ID: r.Agent.Module}, Attrs: map[string]any{"name": r.Agent.Plugin, "version": ""}})
+	}
+	return append(out, agent)
+}
+
+// Activate runs a tool's plugin as a child run of the call: its host calls pass the
+// gate under the call's path, decided for the child and for all that it acts for.
+func (s *Service) Activate(ctx context.Context, c *host.Call, child host.Child, export string, input []byte) ([]byte, error) {
+	t := turnOf(ctx)
+	if t == nil {
+		return nil, host.Errorf(host.ErrInternal, "activate %s: there is no turn", child.Plugin)
+	}
+	run := childRun(c, child)
+	guest := t.passing.passage.Guest(run, c.Begun)
+	out, err := s.opt.Runner.Run(ctx, Activation{
+		Module: child.Module, Guest: guest, Random: randomOf(t.passing.seed, run.Path), Log: t.actor.guestLog(ctx, child.Plugin),
+	}, export, input)
+	if err != nil {
+		return nil, err
+	}
+	return out, guest.Finish(ctx)
+}
+
+// randomOf is an activation's randomness: the same at every replay, different for
+// every activation.
+func randomOf(seed []byte, path string) io.Reader {
+	h := sha256.New()
+	h.Write(seed)
+	_ = binary.Write(h, binary.LittleEndian, uint32(len(path))) //nolint:gosec // call paths are short
+	h.Write([]byte(path))
+	return rand.NewChaCha8([32]byte(h.Sum(nil)))
+}
+
+// newID makes a ULID.
+func newID(now time.Time) string {
+	return ulid.MustNew(ulid.Timestamp(now), ulid.DefaultEntropy()).String()
+}

@@ -1,0 +1,177 @@
+package session
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/vespiary/vespiary/host"
+	"github.com/vespiary/vespiary/host/store"
+)
+
+// Options are what a Service is made of; all but Observer are required. A limit of
+// 0 is none.
+type Options struct {
+	Store    store.Store
+	Journals Journals
+	Door     Door
+	Runner   Runner
+	Agents   Agents
+	Observer Observer
+	Now      func() time.Time
+	Log      *slog.Logger
+	Limits   Limits
+}
+
+// Limits are the limits of admission: work beyond them is refused, not queued.
+type Limits struct {
+	Sessions     int   // with a turn under way or queued
+	Queue        int   // events queued in one session
+	MicrosPerDay int64 // millionths of a US dollar per UTC day
+}
+
+// Service runs all sessions of a host. It is safe for concurrent use.
+type Service struct {
+	opt   Options
+	hub   hub
+	spent spending
+
+	run  context.Context //nolint:containedctx // the life of the actors, which outlives any call
+	stop context.CancelCauseFunc
+	wg   sync.WaitGroup
+
+	mu     sync.Mutex
+	actors map[string]*actor
+	closed bool
+	idem   keyed // serialises invocations with one idempotency key
+	open   keyed // serialises opening the actor of one session
+}
+
+// New returns a service that is not running yet: Resume takes up what earlier hosts
+// left.
+func New(opt Options) *Service {
+	if opt.Observer == nil {
+		opt.Observer = unobserved{}
+	}
+	s := &Service{opt: opt, actors: map[string]*actor{}}
+	s.run, s.stop = context.WithCancelCause(context.Background())
+	return s
+}
+
+// Committed is to be told of every durable entry.
+func (s *Service) Committed(tenant, session string, _ []host.Entry) {
+	s.hub.wake(tenant + "/" + session)
+}
+
+// Resume takes up the sessions that have work left: queued events, a turn that a
+// crash or a stop interrupted, timers.
+func (s *Service) Resume(ctx context.Context) error {
+	if err := s.loadSpending(ctx); err != nil {
+		return err
+	}
+	for head, err := range s.heads(ctx, nil) {
+		if err != nil {
+			return err
+		}
+		switch head.Status {
+		case host.SessionRunning:
+			if _, err := s.actor(ctx, head.Tenant, head.ID); err != nil {
+				s.opt.Log.ErrorContext(ctx, "session not resumed", "session", head.ID, "error", err)
+			}
+		case host.SessionWaiting:
+			s.schedule(head)
+		case host.SessionIdle, host.SessionParked:
+		}
+	}
+	return nil
+}
+
+// Close stops taking events, gives turns under way until ctx ends, then interrupts
+// them: the next host goes on with them. It is idempotent.
+func (s *Service) Close(ctx context.Context) error {
+	s.mu.Lock()
+	s.closed = true
+	for _, a := range s.actors {
+		a.retire()
+	}
+	s.mu.Unlock()
+	done := make(chan struct{})
+	go func() {
+		s.wg.Wait()
+		close(done)
+	}()
+	select {
+	case <-done:
+	case <-ctx.Done():
+	}
+	s.stop(host.CauseStopping)
+	<-done
+	return nil
+}
+
+// actor returns the session's running actor, begun if need be.
+func (s *Service) actor(ctx context.Context, tenant, session string) (*actor, error) {
+	id := tenant + "/" + session
+	defer s.open.lock(id)()
+	s.mu.Lock()
+	a, closed := s.actors[id], s.closed
+	s.mu.Unlock()
+	if closed {
+		return nil, host.Errorf(host.ErrUnavailable, "the host is stopping; try again when it is back")
+	}
+	if a != nil && a.retain() {
+		return a, nil
+	}
+	if a != nil {
+		<-a.gone // its writer must be closed before the next one begins
+	}
+	log, err := s.opt.Journals.Acquire(ctx, tenant, session)
+	if err != nil {
+		return nil, err
+	}
+	a, err = s.load(ctx, tenant, session, log)
+	if err != nil {
+		log.Close()
+		return nil, err
+	}
+	return a, s.begin(a)
+}
+
+// begin lets the actor run, retained once for the caller.
+func (s *Service) begin(a *actor) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		a.log.Close()
+		return host.Errorf(host.ErrUnavailable, "the host is stopping; try again when it is back")
+	}
+	a.users = 1
+	s.actors[a.id()] = a
+	s.wg.Go(a.loop)
+	return nil
+}
+
+func (s *Service) remove(a *actor) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.actors[a.id()] == a {
+		delete(s.actors, a.id())
+	}
+}
+
+// busy counts the sessions with work.
+func (s *Service) busy() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := 0
+	for _, a := range s.actors {
+		if a.working() {
+			n++
+		}
+	}
+	return n
+}
+
+var errParked = errors.New("session: parked")

@@ -1,0 +1,378 @@
+package session
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strconv"
+	"time"
+
+	"github.com/vespiary/vespiary/abi"
+	"github.com/vespiary/vespiary/host"
+	"github.com/vespiary/vespiary/host/store"
+)
+
+// maxCrashes is how many hosts in a row may end in the middle of a turn before the
+// session is parked: the turn may be what ends them.
+const maxCrashes = 3
+
+// turn runs q to its end: it begins it, or begins it again with what is recorded of
+// it, and records how it ended.
+func (a *actor) turn(ctx context.Context, q *queued) error {
+	agent, ok := a.svc.opt.Agents.Agent(a.head.Agent)
+	if !ok {
+		return a.fail(ctx, q, &abi.Error{Code: abi.CodeUnavailable, Message: "agent " + a.head.Agent + " is no longer configured"})
+	}
+	p, err := a.prepare(ctx, q, agent)
+	if err != nil {
+		return err
+	}
+	if p.crashes >= maxCrashes {
+		return a.park(ctx, fmt.Sprintf("the host crashed %d times in a row during turn %d", p.crashes, q.turn))
+	}
+	turnCtx, ended := a.svc.opt.Observer.StartTurn(ctx, a.head, q.turn, p.started.Trace)
+	reply, err := a.activate(turnCtx, q, agent, p)
+	status, err := a.conclude(ctx, q, p, reply, err)
+	used, _ := p.passage.Used()
+	ended(status, used, err)
+	return err
+}
+
+// passing is a turn under way.
+type passing struct {
+	begun
+	event   []byte
+	passage Passage
+	root    *host.Run
+	guest   Guest
+	seed    []byte
+}
+
+// prepare records the turn's start, or finds it recorded.
+func (a *actor) prepare(ctx context.Context, q *queued, agent *host.Agent) (*passing, error) {
+	p := &passing{seed: a.open.Seed}
+	var err error
+	if q.begun == nil {
+		err = a.start(ctx, q, agent, p)
+	} else {
+		err = a.restart(ctx, q, p)
+	}
+	if err != nil {
+		return nil, err
+	}
+	p.passage, err = a.svc.opt.Door.Begin(PassageSpec{
+		Session: a.head.ID, Log: a.log, Past: p.past, Budget: q.accepted.Budget, Label: p.started.Label,
+		Payload: func(ctx context.Context, e host.Entry) ([]byte, error) {
+			return a.svc.opt.Journals.Payload(ctx, a.head.Tenant, e)
+		},
+	})
+	if err != nil {
+		return nil, err
+	}
+	p.root, err = a.svc.rootRun(ctx, a.head, agent, q)
+	if err != nil {
+		return nil, err
+	}
+	p.guest = p.passage.Guest(p.root, p.entry.Time)
+	return p, nil
+}
+
+func (a *actor) start(ctx context.Context, q *queued, agent *host.Agent, p *passing) error {
+	event, err := a.eventOf(ctx, q)
+	if err != nil {
+		return err
+	}
+	event.Agent, event.Session, event.Task, event.Turn = agent.Binding, a.head.ID, q.accepted.Task, q.turn
+	event.Caller = abi.Caller{ID: q.accepted.Caller.User, Name: q.accepted.Caller.Name}
+	event.Labels = abi.Labels{"": {Integrity: abi.Trusted, Sources: []string{"user:" + q.accepted.Caller.User}}}
+	if p.event, err = json.Marshal(event); err != nil {
+		return err
+	}
+	p.started = host.Started{
+		Task: q.accepted.Task, Module: a.head.Module, Attempt: 1,
+		Label: a.label, Trace: a.svc.opt.Observer.Trace(ctx),
+	}
+	p.entry, err = a.log.Append(ctx, host.Entry{Kind: host.EntryStart, Turn: q.turn}, p.started, p.event)
+	if err != nil {
+		return err
+	}
+	return a.log.Commit(ctx)
+}
+
+// restart finds what earlier hosts recorded of the turn, and records that another
+// one takes it up.
+func (a *actor) restart(ctx context.Context, q *queued, p *passing) error {
+	p.begun = *q.begun
+	if !p.left {
+		p.crashes++
+	}
+	var err error
+	if p.event, err = a.svc.opt.Journals.Payload(ctx, a.head.Tenant, p.entry); err != nil {
+		return err
+	}
+	if _, err := a.log.Append(ctx, host.Entry{Kind: host.EntryFence}, host.Fence{}, nil); err != nil {
+		return err
+	}
+	return a.log.Commit(ctx)
+}
+
+func (a *actor) eventOf(ctx context.Context, q *queued) (*abi.Event, error) {
+	if q.event != nil {
+		e := *q.event
+		return &e, nil
+	}
+	b, err := a.svc.opt.Journals.Payload(ctx, a.head.Tenant, q.entry)
+	if err != nil {
+		return nil, err
+	}
+	var e abi.Event
+	return &e, json.Unmarshal(b, &e)
+}
+
+// activate calls the agent, under the task's time limit and until it is cancelled.
+func (a *actor) activate(ctx context.Context, q *queued, agent *host.Agent, p *passing) (*abi.Reply, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	if !p.root.Expires.IsZero() {
+		var stop context.CancelFunc
+		ctx, stop = context.WithDeadline(ctx, p.root.Expires)
+		defer stop()
+	}
+	if !a.enter(q.turn, cancel) {
+		return nil, host.CauseCancelled
+	}
+	defer a.exit()
+	ctx = withTurn(ctx, &turnState{actor: a, passing: p})
+	guestCtx, release := graceful(ctx)
+	defer release()
+	out, err := a.svc.opt.Runner.Run(guestCtx, Activation{
+		Module: a.head.Module, Guest: within{p.guest, ctx}, Random: randomOf(p.seed, p.root.Path), Log: a.guestLog(ctx, agent.Plugin),
+	}, "handle", p.event)
+	if err != nil {
+		return nil, causeOf(ctx, err)
+	}
+	return a.finishGuest(ctx, p, out)
+}
+
+// finishGuest takes the guest's reply through the gate.
+func (a *actor) finishGuest(ctx context.Context, p *passing, out []byte) (*abi.Reply, error) {
+	if err := p.guest.Finish(ctx); err != nil {
+		return nil, causeOf(ctx, err)
+	}
+	var reply abi.Reply
+	if err := json.Unmarshal(out, &reply); err != nil {
+		return nil, &abi.Error{Code: abi.CodeInvalid, Message: "the agent's reply is not a JSON reply: " + err.Error()}
+	}
+	switch reply.Status {
+	case abi.StatusDone, abi.StatusWaiting, abi.StatusFailed:
+	default:
+		return nil, &abi.Error{Code: abi.CodeInvalid, Message: "the agent's reply has the status " + strconv.Quote(string(reply.Status)) + ", not done, waiting or failed"}
+	}
+	if err := p.guest.Reply(ctx, out); err != nil {
+		return nil, causeOf(ctx, err)
+	}
+	return &reply, p.passage.Finish()
+}
+
+// causeOf prefers the reason why the turn was ended to what the guest made of it.
+func causeOf(ctx context.Context, err error) error {
+	cause := context.Cause(ctx)
+	if errors.Is(cause, host.CauseStopping) || errors.Is(cause, host.CauseCancelled) {
+		return cause
+	}
+	return err
+}
+
+// conclude records how the turn ended, unless it did not end: the host stops, the
+// store is full, the journal failed, or the guest diverged from it.
+func (a *actor) conclude(ctx context.Context, q *queued, p *passing, reply *abi.Reply, err error) (host.TurnStatus, error) {
+	switch {
+	case err == nil:
+		return a.end(ctx, q, p, reply)
+	case errors.Is(err, host.CauseDiverged):
+		return host.TurnFailed, a.park(ctx, "turn "+strconv.Itoa(q.turn)+": "+err.Error())
+	case errors.Is(err, host.CauseStopping), errors.Is(err, store.ErrFull), errors.Is(err, store.ErrClosed), a.broken(ctx):
+		return host.TurnRunning, err
+	}
+	failure := a.failure(p, err)
+	status := host.TurnFailed
+	if failure.Code == abi.CodeCancelled {
+		status = host.TurnCancelled
+	}
+	return status, a.abort(ctx, q, p, status, failure)
+}
+
+// broken tells whether the journal accepts nothing more.
+func (a *actor) broken(ctx context.Context) bool {
+	err := a.log.Commit(ctx)
+	return err != nil && !errors.Is(err, store.ErrFull)
+}
+
+func (a *actor) failure(p *passing, err error) *abi.Error {
+	if errors.Is(err, host.CauseCancelled) {
+		return &abi.Error{Code: abi.CodeCancelled, Message: "the turn was cancelled"}
+	}
+	if e, ok := errors.AsType[*abi.Error](err); ok {
+		return e
+	}
+	if errors.Is(err, context.DeadlineExceeded) || !p.root.Expires.IsZero() && !a.svc.opt.Now().Before(p.root.Expires) {
+		return &abi.Error{Code: abi.CodeTimeout, Message: "the task's time is up"}
+	}
+	return &abi.Error{Code: abi.CodeInternal, Message: "the agent failed: " + err.Error()}
+}
+
+func (a *actor) end(ctx context.Context, q *queued, p *passing, reply *abi.Reply) (host.TurnStatus, error) {
+	used, calls := p.passage.Used()
+	e := host.Ended{Status: host.TurnDone, Usage: used, Calls: calls, Label: p.passage.Label()}
+	switch reply.Status {
+	case abi.StatusWaiting:
+		e.Status, e.Waiting = host.TurnWaiting, a.due(p, reply.Waiting)
+	case abi.StatusFailed:
+		e.Status, e.Error = host.TurnFailed, &abi.Error{Code: abi.CodeInternal, Message: reply.Error}
+	case abi.StatusDone:
+	}
+	payload, err := json.Marshal(reply)
+	if err != nil {
+		return host.TurnFailed, err
+	}
+	return e.Status, a.close(ctx, q, e, payload)
+}
+
+// due gives every timer that is waited for its moment.
+func (a *actor) due(p *passing, waits []abi.Wait) []abi.Wait {
+	out := make([]abi.Wait, 0, len(waits))
+	for _, w := range waits {
+		if w.Type == abi.EventTimer && w.At.IsZero() {
+			w.At = a.svc.opt.Now().Add(w.After).UTC()
+		}
+		w.After = 0
+		out = append(out, w)
+	}
+	return out
+}
+
+func (a *actor) abort(ctx context.Context, q *queued, p *passing, status host.TurnStatus, failure *abi.Error) error {
+	e := host.Ended{Status: status, Error: failure, Label: a.label}
+	if p != nil {
+		e.Usage, e.Calls = p.passage.Used()
+		e.Label = p.passage.Label()
+	}
+	return a.close(ctx, q, e, nil)
+}
+
+// fail ends a turn that could not begin.
+func (a *actor) fail(ctx context.Context, q *queued, failure *abi.Error) error {
+	return a.abort(ctx, q, nil, host.TurnFailed, failure)
+}
+
+// close writes the turn's end together with the session's new head. Events that are
+// accepted meanwhile wait, so that heads are written in the order of their entries.
+func (a *actor) close(ctx context.Context, q *queued, e host.Ended, payload []byte) error {
+	a.mu.Lock()
+	head := a.after(q, e)
+	op, err := headOp(head)
+	if err == nil {
+		ops := append(a.svc.spent.ops(head, q.turn, e.Usage, a.svc.opt.Now()), op)
+		_, err = a.log.Append(ctx, host.Entry{Kind: host.EntryEnd, Turn: q.turn}, e, payload, ops...)
+	}
+	if err == nil {
+		a.head, a.label = head, e.Label
+	}
+	a.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	if err := a.log.Commit(ctx); err != nil {
+		return err
+	}
+	a.svc.spent.add(e.Usage.CostMicros, a.svc.opt.Now())
+	if head.Status == host.SessionWaiting {
+		a.svc.schedule(head)
+	}
+	return nil
+}
+
+// after is the head of the session after q ended.
+func (a *actor) after(q *queued, e host.Ended) host.Session {
+	head := a.head
+	head.Updated, head.Waiting, head.Usage = a.svc.opt.Now().UTC(), e.Waiting, plus(head.Usage, e.Usage)
+	switch {
+	case len(a.queue) > 1:
+		head.Status, head.Ended, head.Waiting = host.SessionRunning, q.turn, nil
+	case e.Status == host.TurnWaiting:
+		head.Status, head.Ended = host.SessionWaiting, head.Turns
+	default:
+		head.Status, head.Ended = host.SessionIdle, head.Turns
+	}
+	return head
+}
+
+func plus(a, b abi.Usage) abi.Usage {
+	a.InputTokens += b.InputTokens
+	a.OutputTokens += b.OutputTokens
+	a.CacheReadTokens += b.CacheReadTokens
+	a.CostMicros += b.CostMicros
+	return a
+}
+
+// park stops the session until a person looks at it.
+func (a *actor) park(ctx context.Context, reason string) error {
+	a.svc.opt.Log.ErrorContext(ctx, "session parked", "session", a.head.ID, "reason", reason)
+	a.mu.Lock()
+	a.head.Status, a.head.Reason, a.head.Updated = host.SessionParked, reason, a.svc.opt.Now().UTC()
+	head := a.head
+	a.mu.Unlock()
+	op, err := headOp(head)
+	if err != nil {
+		return err
+	}
+	if _, err := a.log.Append(ctx, host.Entry{Kind: host.EntryPark}, host.Parked{Reason: reason}, nil, op); err != nil {
+		return err
+	}
+	if err := a.log.Commit(ctx); err != nil {
+		return err
+	}
+	return errParked
+}
+
+func (a *actor) guestLog(ctx context.Context, plugin string) func(slog.Level, string) {
+	return func(level slog.Level, msg string) {
+		a.svc.opt.Log.Log(ctx, level, msg, "plugin", plugin, "session", a.head.ID)
+	}
+}
+
+// grace is how long a guest may go on after its turn was cancelled, to see that its
+// calls are.
+const grace = 5 * time.Second
+
+// graceful returns the guest's own context: it outlives a cancelled turn for a while,
+// and no other end of ctx.
+func graceful(ctx context.Context) (context.Context, func()) {
+	guest, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, func() {
+		if errors.Is(context.Cause(ctx), host.CauseCancelled) {
+			t := time.AfterFunc(grace, func() { cancel(host.CauseCancelled) })
+			context.AfterFunc(guest, func() { t.Stop() })
+			return
+		}
+		cancel(context.Cause(ctx))
+	})
+	return guest, func() {
+		stop()
+		cancel(nil)
+	}
+}
+
+// within makes a guest's host calls under the turn's own context, which ends them
+// at once when the turn is cancelled.
+type within struct {
+	Guest
+	ctx context.Context //nolint:containedctx // the guest's context is another one
+}
+
+// Call performs the host call until the turn ends.
+func (w within) Call(_ context.Context, name string, request []byte) ([]byte, error) {
+	return w.Guest.Call(w.ctx, name, request)
+}

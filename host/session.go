@@ -1,0 +1,105 @@
+package host
+
+import (
+	"encoding/json"
+	"time"
+
+	"github.com/vespiary/vespiary/abi"
+)
+
+// SessionStatus is what a session is doing.
+type SessionStatus string
+
+// The statuses of a session.
+const (
+	SessionIdle    SessionStatus = "idle"
+	SessionRunning SessionStatus = "running" // a turn is under way or queued
+	SessionWaiting SessionStatus = "waiting" // the last turn waits for an event
+	SessionParked  SessionStatus = "parked"  // stopped until a person looks; Reason says why
+)
+
+// Session is one durable conversation with one agent.
+type Session struct {
+	ID      string        `json:"id"` // ULID, made by the host
+	Tenant  string        `json:"tenant"`
+	Owner   string        `json:"owner"` // the user who opened it
+	Agent   string        `json:"agent"`
+	Module  string        `json:"module"` // digest it is pinned to
+	Status  SessionStatus `json:"status"`
+	Reason  string        `json:"reason,omitempty"`
+	Created time.Time     `json:"created"`
+	Updated time.Time     `json:"updated"`
+	Turns   int           `json:"turns"` // accepted so far
+	Ended   int           `json:"ended"` // of these, ended
+	Waiting []abi.Wait    `json:"waiting,omitempty"`
+	Usage   abi.Usage     `json:"usage"`
+}
+
+// Invocation asks an agent to handle an event.
+type Invocation struct {
+	Caller  Caller
+	Agent   string
+	Session string // empty opens a new one
+	Event   abi.Event
+	// IdempotencyKey, when not empty, makes a repeated invocation return the same
+	// turn; Body is what must be equal for that, byte by byte.
+	IdempotencyKey string
+	Body           []byte
+}
+
+// TurnStatus is what became of an accepted event.
+type TurnStatus string
+
+// The statuses of a turn.
+const (
+	TurnQueued    TurnStatus = "queued"
+	TurnRunning   TurnStatus = "running"
+	TurnWaiting   TurnStatus = "waiting" // ended; a later event wakes the agent
+	TurnDone      TurnStatus = "done"
+	TurnFailed    TurnStatus = "failed"
+	TurnCancelled TurnStatus = "cancelled"
+)
+
+// Over reports whether the status is final.
+func (s TurnStatus) Over() bool { return s != TurnQueued && s != TurnRunning }
+
+// Turn is one event handled by an agent. While it runs, Waiting tells what a
+// suspended call waits for.
+type Turn struct {
+	Session string        `json:"session"`
+	Number  int           `json:"turn"`
+	Task    string        `json:"task"`
+	Agent   string        `json:"agent"`
+	Status  TurnStatus    `json:"status"`
+	Content []abi.Content `json:"content,omitempty"`
+	Waiting []abi.Wait    `json:"waiting,omitempty"`
+	Error   *abi.Error    `json:"error,omitempty"`
+	Usage   abi.Usage     `json:"usage"`
+	Created bool          `json:"-"` // by this invocation, not by an earlier one with the same key
+}
+
+// StreamType is what a stream event tells of.
+type StreamType string
+
+// The types of stream events, in the order in which a turn shows them.
+const (
+	StreamAccepted StreamType = "turn.accepted"
+	StreamStart    StreamType = "turn.start"
+	StreamCall     StreamType = "call"        // CallView: decided, about to run or refused
+	StreamResult   StreamType = "call.result" // CallView with its outcome
+	StreamDelta    StreamType = "delta"       // abi.Emit: content for the caller
+	StreamReset    StreamType = "reset"       // the deltas of a call are void, it runs again
+	StreamEnd      StreamType = "turn.end"    // Turn
+	StreamCancel   StreamType = "cancel"
+	StreamParked   StreamType = "parked"
+)
+
+// StreamEvent is one event of a session as callers follow it. ID has the form
+// turn.call.attempt.offset; a client that gives it back continues after it.
+type StreamEvent struct {
+	ID   string          `json:"id"`
+	Type StreamType      `json:"type"`
+	Time time.Time       `json:"time"`
+	Turn int             `json:"turn"`
+	Data json.RawMessage `json:"data,omitempty"`
+}

@@ -1,0 +1,292 @@
+package cedar
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"testing/fstest"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// messages are the lines of a joined error, each of which must be a *Problem.
+func messages(t testing.TB, err error) []string {
+	t.Helper()
+	if err == nil {
+		return nil
+	}
+	var many interface{ Unwrap() []error }
+	if !errors.As(err, &many) {
+		t.Fatalf("not a joined error: %v", err)
+	}
+	var out []string
+	for _, e := range many.Unwrap() {
+		var p *Problem
+		if !errors.As(e, &p) {
+			t.Fatalf("%v is a %T", e, e)
+		}
+		out = append(out, p.Error())
+	}
+	return out
+}
+
+func TestCompileProblems(t *testing.T) {
+	tests := []struct {
+		name, src string
+		want      []string
+	}{
+		{"sound", `@id("a") permit (principal, action, resource);`, nil},
+		{"nothing", " // only a comment\n/* ; */", nil},
+		{
+			"no id", "// note\n\npermit (principal, action, resource);",
+			[]string{`p.cedar:3: the policy has no @id, so decisions could not name it; write @id("what-it-does") on the line before permit`},
+		},
+		{
+			"empty id", `@id forbid (principal, action, resource);`,
+			[]string{`p.cedar:1: the policy has no @id, so decisions could not name it; write @id("what-it-does") on the line before forbid`},
+		},
+		{
+			"same id", "@id(\"a\") permit (principal, action, resource);\n@id(\"a\") forbid (principal, action, resource);",
+			[]string{`p.cedar:2: policy "a": the @id is also that of p.cedar:1; give one of them another @id`},
+		},
+		{
+			"missing bracket", "@id(\"a\")\npermit (principal, action, resource\nwhen { true };",
+			[]string{`p.cedar:3: found "when" where ")" was expected; see docs.cedarpolicy.com/policies/syntax-grammar.html`},
+		},
+		{
+			"missing semicolon", "@id(\"a\") permit (principal, action, resource)",
+			[]string{`p.cedar:1: the file ends where ";" was expected; see docs.cedarpolicy.com/policies/syntax-grammar.html`},
+		},
+		{
+			"missing semicolon between two", "@id(\"a\") permit (principal, action, resource)\n@id(\"b\") forbid (principal, action, resource);",
+			[]string{`p.cedar:2: found "@" where ";" was expected; see docs.cedarpolicy.com/policies/syntax-grammar.html`},
+		},
+		{
+			"open string", "@id(\"a) permit (principal, action, resource);\n@id(\"b\") permit (principal, action, resourc);",
+			[]string{
+				`p.cedar:1: cannot be read: near literal not terminated; see docs.cedarpolicy.com/policies/syntax-grammar.html`,
+			},
+		},
+		{
+			"unknown words", `@id("a") permit (principal in Agnet::"x", action == Action::"fileReed", resource);`,
+			[]string{
+				"p.cedar:1: policy \"a\": unrecognized action `Action::\"fileReed\"`; did you mean fileRead?",
+				"p.cedar:1: policy \"a\": unrecognized entity type `Agnet`; did you mean Agent?",
+			},
+		},
+		{
+			"far from any word", `@id("a") permit (principal in Wombat::"x", action, resource);`,
+			[]string{"p.cedar:1: policy \"a\": unrecognized entity type `Wombat`; use one of Agent, File, Folder, Group, MemorySpace, Model, Module, NetHost, Provider, Role, Run, Session, Task, Tenant, Tool, ToolSet, User"},
+		},
+		{
+			"unknown attribute", `@id("a") permit (principal, action == Action::"fileRead", resource) when { resource.insde };`,
+			[]string{"p.cedar:1: policy \"a\": attribute `insde` on entity type `File` not found; File has inside, path, readOnly"},
+		},
+		{
+			"context of some actions", `@id("a") forbid (principal, action in Action::"egress", resource) when { context.method == "PUT" };`,
+			[]string{"p.cedar:1: policy \"a\": attribute `method` is not in the context of callModel, embed, emit, reply; name in the scope the actions that have it"},
+		},
+		{
+			"optional attribute", `@id("a") permit (principal, action, resource) when { context.now < principal.task.expiresAt };`,
+			[]string{"p.cedar:1: policy \"a\": unable to guarantee safety of access to optional attribute `task.expiresAt` on entity type `Run`; test for it first: write if … has task.expiresAt then … else …"},
+		},
+		{
+			"group as an action", `@id("a") permit (principal, action == Action::"observe", resource);`,
+			[]string{"p.cedar:1: policy \"a\": unable to find an applicable action given the policy scope constraints; the principal is always a Run (write principal in Agent::\"name\"), and each action takes the resource that vespiary.cedarschema says"},
+		},
+		{
+			"agent as principal", `@id("a") permit (principal == Agent::"x", action, resource);`,
+			[]string{"p.cedar:1: policy \"a\": unable to find an applicable action given the policy scope constraints; the principal is always a Run (write principal in Agent::\"name\"), and each action takes the resource that vespiary.cedarschema says"},
+		},
+		{
+			"no action at all", `@id("a") permit (principal, action in [], resource);`,
+			[]string{
+				"p.cedar:1: policy \"a\": empty set literals are forbidden in policies; name at least one element",
+				"p.cedar:1: policy \"a\": unable to find an applicable action given the policy scope constraints; the principal is always a Run (write principal in Agent::\"name\"), and each action takes the resource that vespiary.cedarschema says",
+			},
+		},
+		{
+			"wrong types", `@id("a") permit (principal, action, resource) when { principal.depth == "0" };`,
+			[]string{"p.cedar:1: policy \"a\": the types Long and String are not compatible; compare it with vespiary.cedarschema"},
+		},
+		{
+			"too deep", `@id("a") permit (principal, action, resource) when { ` + strings.Repeat("(", 100_000) + `true };`,
+			[]string{`p.cedar:1: the policy has 100060 bytes, more than 65536; split it, or end it with a semicolon`},
+		},
+		{
+			"too nested", `@id("a") permit (principal, action, resource) when { ` + strings.Repeat("(", 100) + `true };`,
+			[]string{`p.cedar:1: brackets are nested more than 64 deep; split the policy`},
+		},
+		{
+			"a semicolon that is none", "@id(\"a;\\\";\") permit (principal, action, resource) // ;\n/* ; \n ; */ when { \"a\" like \";\\*;*\" }; @id(\"a\") permit (principal, action, resource);\n permit",
+			[]string{`p.cedar:4: the file ends where "(" was expected; see docs.cedarpolicy.com/policies/syntax-grammar.html`},
+		},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			set, err := Compile(map[string][]byte{"p.cedar": []byte(tt.src)})
+			if diff := cmp.Diff(tt.want, messages(t, err)); diff != "" {
+				t.Error(diff)
+			}
+			if (set == nil) != (err != nil) {
+				t.Errorf("set %v with error %v", set, err)
+			}
+		})
+	}
+}
+
+// One run reports the faults of all files, in order.
+func TestCompileReportsAll(t *testing.T) {
+	_, err := Compile(map[string][]byte{
+		"b.cedar": []byte("permit (principal, action, resource);\n@id(\"x\") permit (principal, action, resource) when { principal.nope };"),
+		"a.cedar": []byte("@id(\"x\") permit (principal action, resource);\n\n@id(\"x\") permit (principal, action, resource) when { 1 };"),
+	})
+	var where []string
+	for _, m := range messages(t, err) {
+		where = append(where, strings.SplitN(m, ": ", 2)[0])
+	}
+	// x is named first, though wrongly, in a.cedar:3; a.cedar:1 could not be read.
+	want := []string{"a.cedar:1", "a.cedar:3", "b.cedar:1", "b.cedar:2", "b.cedar:2"}
+	if diff := cmp.Diff(want, where); diff != "" {
+		t.Errorf("%s\n%v", diff, err)
+	}
+}
+
+func TestLoad(t *testing.T) {
+	policyText := func(id string) *fstest.MapFile {
+		return &fstest.MapFile{Data: []byte(`@id("` + id + `") @why("so") permit (principal, action, resource);`)}
+	}
+	fsys := fstest.MapFS{
+		"b.cedar": policyText("b"), "a.cedar": policyText("a"), "sub/c.cedar": policyText("c"), "sub/README.md": policyText("a"),
+		".git/x.cedar": policyText("a"), ".hidden.cedar": policyText("a"),
+	}
+	set, err := Load(fsys)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var order []string
+	for _, p := range set.Policies() {
+		order = append(order, p.File)
+	}
+	if diff := cmp.Diff([]string{"a.cedar", "b.cedar", "sub/c.cedar"}, order); diff != "" {
+		t.Error(diff)
+	}
+	got, _ := set.Policy("c")
+	want := Policy{
+		ID: "c", File: "sub/c.cedar", Line: 1, Effect: "permit", Annotations: map[string]string{"id": "c", "why": "so"},
+		Text: `@id("c") @why("so") permit (principal, action, resource);`,
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+	if _, err := Load(os.DirFS(filepath.Join(t.TempDir(), "none"))); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("got %v, want that the folder does not exist", err)
+	}
+}
+
+func TestDigest(t *testing.T) {
+	digest := func(files ...string) string {
+		m := map[string][]byte{}
+		for i := 0; i < len(files); i += 2 {
+			m[files[i]] = []byte(files[i+1])
+		}
+		s, err := Compile(m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s.Digest()
+	}
+	if got, want := digest(), "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"; got != want {
+		t.Errorf("empty: got %s, want %s", got, want)
+	}
+	if digest("a", "//x", "b", "//y") != digest("b", "//y", "a", "//x") {
+		t.Error("the order of files matters")
+	}
+	distinct := map[string]bool{
+		digest("a", "//x", "b", "//y"): true, digest("a", "//y", "b", "//x"): true, digest("a", "//x\n//y"): true,
+		digest("a", "", "b", ""): true, digest("ab", ""): true, digest("a", "//xb//y"): true,
+	}
+	if len(distinct) != 6 {
+		t.Errorf("%d digests of 6 sets", len(distinct))
+	}
+}
+
+// What the set holds must not change with the caller's bytes.
+func TestCompileKeepsItsOwnBytes(t *testing.T) {
+	src := []byte(`@id("a") permit (principal, action, resource);`)
+	set, err := Compile(map[string][]byte{"p.cedar": src})
+	if err != nil {
+		t.Fatal(err)
+	}
+	copy(src, "XXXX")
+	if string(set.files["p.cedar"][:4]) != "@id(" {
+		t.Error("the set sees later changes")
+	}
+}
+
+// Inputs on which recursion could run away, each as large as the limits allow.
+func TestCompileHostileInput(t *testing.T) {
+	room := maxStatement - 100
+	fill := func(unit, tail string) string {
+		return `@id("a") permit (principal, action, resource) when { ` + strings.Repeat(unit, room/(len(unit)+len(tail))) + strings.Repeat(tail, room/(len(unit)+len(tail))) + ` };`
+	}
+	nested := func(left, inner, right string) string {
+		return `@id("a") permit (principal, action, resource) when { ` + strings.Repeat(left, 60) + inner + strings.Repeat(right, 60) + ` };`
+	}
+	for name, src := range map[string]string{
+		"not":       fill("!", ""),
+		"minus":     fill("-", ""),
+		"and":       fill("true&&", "") + "x",
+		"or chain":  `@id("a") permit (principal, action, resource) when { true` + strings.Repeat("||true", room/6) + ` };`,
+		"plus":      `@id("a") permit (principal, action, resource) when { 1` + strings.Repeat("+1", room/2) + `==1 };`,
+		"members":   `@id("a") permit (principal, action, resource) when { principal` + strings.Repeat(".parent", room/7) + ` };`,
+		"has":       `@id("a") permit (principal, action, resource) when { context has a` + strings.Repeat(".a", room/2) + ` };`,
+		"ifs":       fill("if true then true else ", "") + "",
+		"brackets":  nested("(", "true", ")"),
+		"and tree":  nested("(true&&", "true", "&&true)"),
+		"or tree":   nested("(principal.depth==1||", "true", "||true)"),
+		"if tree":   nested("(if ", "true", " then true else true)"),
+		"sets":      nested("[", "1", "]") + "",
+		"records":   nested("{a:", "1", "}"),
+		"id tokens": strings.Repeat("@id(\"a\")\n", room/9),
+	} {
+		t.Run(name, func(t *testing.T) {
+			if _, err := Compile(map[string][]byte{"p.cedar": []byte(src)}); err != nil {
+				messages(t, err)
+			}
+		})
+	}
+}
+
+func FuzzCompile(f *testing.F) {
+	for _, name := range []string{"limits.cedar", "agents.cedar", "tools.cedar", "files.cedar"} {
+		src, err := fs.ReadFile(Starter(), name)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(src)
+	}
+	f.Add([]byte("@id(\"\\u{1}\") permit(principal is Run in Agent::\"a\",action in[],resource)when{if 1 then[]else{a:-1}};"))
+	f.Fuzz(func(t *testing.T, src []byte) {
+		set, err := Compile(map[string][]byte{"p.cedar": src})
+		if err != nil {
+			for _, m := range messages(t, err) {
+				if !strings.HasPrefix(m, "p.cedar") {
+					t.Errorf("no file in %q", m)
+				}
+			}
+			return
+		}
+		// What compiles must also be decided without a panic, and never by an
+		// unnamed policy.
+		r := ask("fileRead", file("a", "docs", true, false), base(nil))
+		for _, c := range New(set).Authorize(t.Context(), r).Policies {
+			if c.ID == "" || c.Line < 1 || c.Line > 1+strings.Count(string(src), "\n") {
+				t.Errorf("cause %+v", c)
+			}
+		}
+	})
+}

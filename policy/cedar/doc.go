@@ -1,0 +1,21 @@
+// Package cedar decides with Cedar policies: it is the policy.Authorizer of the
+// host and the only package that knows cedar-go.
+//
+// A Set is read from *.cedar files by Load or Compile, which accept a set only if
+// every policy passes strict validation against the schema in
+// vespiary.cedarschema and carries a unique @id; all faults are reported at once,
+// each as a *Problem. An Engine answers requests from the Set it currently holds.
+//
+// Three things differ from plain Cedar, all of them to fail closed:
+//
+//   - An evaluation error in any policy in scope is a denial. Cedar skips a policy
+//     that errs, and with it a forbid.
+//   - A request, its context and its entities must fit the schema, and the entities
+//     through which principal and resource inherit must be present. With one
+//     missing, a forbid on an ancestor would silently not apply.
+//   - An IPv4 address written as IPv6 is decided as the IPv4 address it is.
+//
+// Policies are indexed by scope, so that the cost of a decision follows the number
+// of policies that could apply, not the size of the set. The index changes neither
+// decisions nor reasons.
+package cedar

@@ -1,0 +1,58 @@
+// Package policy holds the words of authorization: who asks to do what, with
+// which, and what was decided. It decides nothing itself; policy/cedar does.
+package policy
+
+import "context"
+
+// UID names an entity: Type is one of the schema's types without its namespace
+// ("Run", "Action", "File"), ID is unique within the type.
+type UID struct{ Type, ID string }
+
+// Entity is a thing that policies can talk about. The values of Attrs are bool,
+// int64 (or int), string, time.Time, netip.Addr, UID, and slices and
+// map[string]any of those; anything else makes a request that is denied.
+type Entity struct {
+	UID     UID
+	Parents []UID
+	Attrs   map[string]any
+}
+
+// Known is a set of entities that many requests share, such as a run with its
+// agent, task and user. An Authorizer keeps its own form of it in Prepared, so the
+// entities must not change after the first use.
+type Known struct {
+	Entities []Entity
+	Prepared Prepared
+}
+
+// Request asks whether Principal may do Action with Resource. Context has the
+// form of Attrs. Entities are those of this request alone; an entity there hides
+// one of Known with the same name.
+type Request struct {
+	Principal, Action, Resource UID
+	Context                     map[string]any
+	Known                       *Known
+	Entities                    []Entity
+}
+
+// Decision is the answer to a Request. The zero Decision is a denial.
+type Decision struct {
+	Allowed  bool     `json:"allowed"`
+	Policies []Cause  `json:"policies,omitempty"` // those that decided; none for a denial by default
+	Errors   []string `json:"errors,omitempty"`   // evaluation errors; any one makes a denial
+	Set      string   `json:"set"`                // digest of the policy set
+}
+
+// Cause is a policy that decided.
+type Cause struct {
+	ID   string `json:"id"`
+	File string `json:"file,omitempty"`
+	Line int    `json:"line,omitempty"`
+}
+
+// Authorizer decides. It never panics on a request and is safe for concurrent
+// use. A request that the schema does not allow, and any evaluation error in any
+// policy, is a denial.
+type Authorizer interface {
+	Authorize(ctx context.Context, r *Request) Decision
+}
