@@ -107,7 +107,7 @@ func (c *counter) finish(e event) {
 	before := c.failed
 	for name, t := range tests {
 		if name != "" {
-			c.count(name, t)
+			c.count(t)
 		}
 	}
 	switch {
@@ -121,7 +121,7 @@ func (c *counter) finish(e event) {
 	}
 }
 
-func (c *counter) count(name string, t *test) {
+func (c *counter) count(t *test) {
 	switch {
 	case t.result == "skip":
 		c.skipped++
@@ -134,5 +134,4 @@ func (c *counter) count(name string, t *test) {
 			c.failed++
 		}
 	}
-	_ = name
 }

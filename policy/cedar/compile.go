@@ -63,6 +63,8 @@ func tooBig(file string, st statement) *Problem {
 	switch {
 	case len(st.text) > maxStatement:
 		return &Problem{File: file, Line: st.line, What: fmt.Sprintf("the policy has %d bytes, more than %d", len(st.text), maxStatement), Fix: "split it, or end it with a semicolon"}
+	case st.dots > maxDots:
+		return &Problem{File: file, Line: st.line, What: fmt.Sprintf("a path has more than %d dots", maxDots), Fix: "shorten it"}
 	case st.nesting > maxNesting:
 		return &Problem{File: file, Line: st.line, What: fmt.Sprintf("brackets are nested more than %d deep", maxNesting), Fix: "split the policy"}
 	default:

@@ -8,6 +8,7 @@ const (
 	maxFile      = 16 << 20 // bytes
 	maxStatement = 64 << 10 // bytes
 	maxNesting   = 64       // open brackets
+	maxDots      = 64       // in one path; "has a.b.c" takes the square of its length
 )
 
 // statement is the text of one policy, from its first token to its semicolon.
@@ -15,6 +16,7 @@ type statement struct {
 	text    []byte
 	line    int // of the first token, from 1
 	nesting int // deepest bracket
+	dots    int // most in one path
 }
 
 // splitter cuts a file into statements, so that a fault in one policy does not
@@ -37,25 +39,39 @@ func statements(src []byte) []statement {
 // next reads up to the next semicolon, or to the end of a file that lacks one.
 func (s *splitter) next() statement {
 	st := statement{line: s.line}
-	start, depth := s.pos, 0
+	start, depth, dots := s.pos, 0, 0
 	for s.pos < len(s.src) {
-		c := s.src[s.pos]
-		switch {
-		case c == '"':
-			s.skipString()
-		case s.atComment():
+		if s.atComment() {
 			s.skipComment()
-		default:
-			s.step()
+			continue
 		}
+		c := s.src[s.pos]
 		depth += nesting(c)
-		st.nesting = max(st.nesting, depth)
+		dots = dotted(c, dots)
+		st.nesting, st.dots = max(st.nesting, depth), max(st.dots, dots)
+		if c == '"' {
+			s.skipString()
+			continue
+		}
+		s.step()
 		if c == ';' {
 			break
 		}
 	}
 	st.text = s.src[start:s.pos]
 	return st
+}
+
+// dotted counts dots with nothing but names and white space between them.
+func dotted(c byte, before int) int {
+	switch {
+	case c == '.':
+		return before + 1
+	case c == '_' || c <= ' ' || '0' <= c && c <= '9' || 'a' <= c|0x20 && c|0x20 <= 'z':
+		return before
+	default:
+		return 0
+	}
 }
 
 func nesting(c byte) int {

@@ -32,13 +32,15 @@ func Caller(r *http.Request) host.Caller { return exchangeOf(r.Context()).caller
 // requestIDOf returns the id under which the request is logged.
 func requestIDOf(ctx context.Context) string { return exchangeOf(ctx).id }
 
-// Serving returns a context that ends with the request, after limit (0: never),
-// and as soon as the server begins to stop, so that who waits for an agent is
+// Serving returns a context that ends with the request that ctx is of, after limit
+// (0: never), and as soon as the server begins to stop, so that who waits for an agent is
 // answered and can ask again.
-func Serving(r *http.Request, limit time.Duration) (context.Context, context.CancelFunc) {
-	ctx, cancel := context.WithCancel(r.Context())
+func Serving(ctx context.Context, limit time.Duration) (context.Context, context.CancelFunc) {
+	cancel := context.CancelFunc(nil)
 	if limit > 0 {
-		ctx, cancel = context.WithTimeout(r.Context(), limit)
+		ctx, cancel = context.WithTimeout(ctx, limit)
+	} else {
+		ctx, cancel = context.WithCancel(ctx)
 	}
 	s := exchangeOf(ctx).server
 	if s == nil {

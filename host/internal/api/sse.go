@@ -62,7 +62,8 @@ type Follow struct {
 	Each func(s *Stream, e host.StreamEvent) (more bool, err error)
 	// Fail tells of an error of Events or Each in the stream, which then ends.
 	Fail func(s *Stream, p Problem)
-	// Stop ends the stream of a server that stops; nil leaves it at a comment.
+	// Stop says that the stream ends early, because the server stops or the session
+	// is gone; nil leaves it at a comment.
 	Stop func(s *Stream)
 }
 
@@ -75,7 +76,7 @@ func (f Follow) Serve(w http.ResponseWriter, r *http.Request) error {
 	h.Set("X-Accel-Buffering", "no") // or proxies hold events back
 	w.WriteHeader(http.StatusOK)
 	s := &Stream{w: w, rc: http.NewResponseController(w), server: exchangeOf(r.Context()).server}
-	ctx, cancel := Serving(r, 0)
+	ctx, cancel := Serving(r.Context(), 0)
 	defer cancel()
 	items, wait := pump(ctx, f.Events)
 	defer func() { cancel(); wait() }()
@@ -99,7 +100,11 @@ func (f Follow) follow(ctx context.Context, r *http.Request, s *Stream, items <-
 				return
 			}
 		case it, ok := <-items:
-			if !ok || !f.item(ctx, r, s, it) {
+			if !ok {
+				f.end(r, s)
+				return
+			}
+			if !f.item(ctx, r, s, it) {
 				return
 			}
 		}
@@ -141,7 +146,7 @@ func (f Follow) end(r *http.Request, s *Stream) {
 	if f.Stop != nil {
 		f.Stop(s)
 	}
-	_ = s.flush([]byte(retry + ": the server stops; come back and continue with Last-Event-ID\n\n"))
+	_ = s.flush([]byte(retry + ": no more events here; come back with Last-Event-ID\n\n"))
 }
 
 type item struct {
@@ -175,7 +180,8 @@ func pump(ctx context.Context, events func(context.Context) iter.Seq2[host.Strea
 		}
 	}()
 	return out, func() {
-		for range out { //nolint:revive // drains what was under way
+		for range out { // what was under way
+			continue
 		}
 	}
 }

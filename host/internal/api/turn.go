@@ -21,7 +21,7 @@ func WaitsFor(t host.Turn) []string {
 		}
 		return out
 	case t.Status == host.TurnQueued:
-		return []string{"the turns before it"}
+		return []string{"its start"}
 	case t.Status == host.TurnRunning:
 		return []string{"the agent"}
 	case t.Status == host.TurnWaiting:

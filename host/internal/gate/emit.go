@@ -7,7 +7,6 @@ import (
 
 	"github.com/vespiary/vespiary/abi"
 	"github.com/vespiary/vespiary/host"
-	"github.com/vespiary/vespiary/policy"
 )
 
 // emitter returns the function by which a call streams to the session's caller.
@@ -20,15 +19,15 @@ func (t *Turn) emitter(c *host.Call) func(context.Context, abi.Emit) error {
 	return func(ctx context.Context, e abi.Emit) error {
 		mu.Lock()
 		defer mu.Unlock()
-		if !decided {
-			if err := t.mayEmit(ctx, c); err != nil {
-				return err
-			}
-			decided = true
-		}
 		b, err := json.Marshal(e)
 		if err != nil {
 			return err
+		}
+		if !decided {
+			if err := t.mayEmit(ctx, c, b); err != nil {
+				return err
+			}
+			decided = true
 		}
 		chunk := host.Chunk{Attempt: c.Attempt, Offset: offset}
 		if _, err := t.opt.Journal.Append(ctx, host.Entry{Kind: host.EntryChunk, Turn: c.Run.Turn, Path: c.Path}, chunk, b); err != nil {
@@ -42,22 +41,18 @@ func (t *Turn) emitter(c *host.Call) func(context.Context, abi.Emit) error {
 	}
 }
 
-func (t *Turn) mayEmit(ctx context.Context, c *host.Call) error {
-	class := SessionClass(c.Run, "emit", host.Egress)
+// mayEmit decides the stream of a call as the emission that it is.
+func (t *Turn) mayEmit(ctx context.Context, c *host.Call, request []byte) error {
+	capability := t.gate.opt.Capabilities[abi.CallEmit]
+	if capability == nil {
+		return &abi.Error{Code: abi.CodeNotFound, Message: "this host has no capability " + abi.CallEmit}
+	}
+	class, err := capability.Classify(ctx, &host.Call{Run: c.Run, Path: c.Path, Name: abi.CallEmit, Request: request})
+	if err != nil {
+		return err
+	}
 	if d := t.decide(ctx, c, class); !d.Allowed {
 		return denial(abi.CallEmit, class, d)
 	}
 	return nil
-}
-
-// SessionClass is the class of a call about the session itself.
-func SessionClass(run *host.Run, action string, kind host.Kind) host.Class {
-	return host.Class{
-		Action: action, Kind: kind, Recovery: abi.RecoverTxn,
-		Resource: policy.Entity{
-			UID:   policy.UID{Type: "Session", ID: run.Session},
-			Attrs: map[string]any{"owner": policy.UID{Type: "User", ID: run.Owner}},
-		},
-		Recipient: []string{run.User},
-	}
 }

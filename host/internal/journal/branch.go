@@ -20,7 +20,7 @@ func (j *Journals) Fork(ctx context.Context, o host.Open, ops ...store.Op) (*Log
 	if err != nil {
 		return nil, err
 	}
-	if o.At == 0 || newest == nil || o.At > newest.Seq || parent.hides(o.At) {
+	if o.At == 0 || newest == nil || o.At > newest.Seq || parent.hides(o.At, noLimit) {
 		return nil, host.Errorf(host.ErrInvalid, "fork session %s at entry %d: there is no such entry", o.Parent, o.At)
 	}
 	return j.create(ctx, o, head{Parent: o.Parent, At: o.At, Epoch: parent.Epoch + 1}, ops)
@@ -37,7 +37,7 @@ func (l *Log) Revert(ctx context.Context, to uint64, ops ...store.Op) error {
 		return err
 	}
 	l.mu.Lock()
-	if to < h.At || to >= l.seq || h.hides(to) {
+	if to < h.At || to >= l.seq || h.hides(to, noLimit) {
 		l.mu.Unlock()
 		return host.Errorf(host.ErrInvalid, "revert session %s to entry %d: it is not an entry of this branch", l.session, to)
 	}

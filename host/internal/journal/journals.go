@@ -40,9 +40,11 @@ type head struct {
 	Hidden [][2]uint64 `json:"hidden,omitempty"` // first and last, own entries only
 }
 
-func (h *head) hides(seq uint64) bool {
+// hides tells whether a reader of the entries up to limit does not see seq. A branch
+// at limit still sees what its parent reverted later.
+func (h *head) hides(seq, limit uint64) bool {
 	for _, r := range h.Hidden {
-		if r[0] <= seq && seq <= r[1] {
+		if r[0] <= seq && seq <= r[1] && r[1] < limit {
 			return true
 		}
 	}

@@ -14,9 +14,11 @@ import (
 // through its forks, without those that a revert hid. It stops at the first error.
 func (j *Journals) Read(ctx context.Context, tenant, session string, from uint64) iter.Seq2[host.Entry, error] {
 	return func(yield func(host.Entry, error) bool) {
-		j.read(ctx, tenant, session, from, ^uint64(0), yield)
+		j.read(ctx, tenant, session, from, noLimit, yield)
 	}
 }
+
+const noLimit = ^uint64(0)
 
 // read yields the entries from..to and reports whether the caller wants more.
 func (j *Journals) read(ctx context.Context, tenant, session string, from, to uint64, yield func(host.Entry, error) bool) bool {
@@ -32,7 +34,7 @@ func (j *Journals) read(ctx context.Context, tenant, session string, from, to ui
 	page, err := j.page(ctx, tenant, session, from, to)
 	for ; err == nil && len(page) > 0; page, err = j.page(ctx, tenant, session, page[len(page)-1].Seq+1, to) {
 		for _, e := range page {
-			if !h.hides(e.Seq) && !yield(e, nil) {
+			if !h.hides(e.Seq, to) && !yield(e, nil) {
 				return false
 			}
 		}

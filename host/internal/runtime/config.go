@@ -31,8 +31,9 @@ func (c Config) world(faults *slog.Logger) world {
 }
 
 // moduleConfig gives a guest its clock, randomness and output, and nothing else.
-// Sleep runs under the context of the call under way.
-func (c Config) moduleConfig(current func() context.Context) wazero.ModuleConfig {
+// Sleep runs under the context of the call under way, and calls end when that is
+// done, because a guest that woke up would go on for a while.
+func (c Config) moduleConfig(current func() context.Context, end func(error)) wazero.ModuleConfig {
 	sleep := c.Sleep
 	if sleep == nil {
 		sleep = sleepReal
@@ -46,7 +47,12 @@ func (c Config) moduleConfig(current func() context.Context) wazero.ModuleConfig
 			return t.Unix(), int32(t.Nanosecond())
 		}, sys.ClockResolution(time.Microsecond)).
 		WithNanotime(func() int64 { return c.Clock().UnixNano() }, sys.ClockResolution(time.Nanosecond)).
-		WithNanosleep(func(ns int64) { sleep(current(), time.Duration(ns)) }).
+		WithNanosleep(func(ns int64) {
+			ctx := current()
+			if sleep(ctx, time.Duration(ns)); ctx.Err() != nil {
+				end(ctx.Err())
+			}
+		}).
 		WithOsyield(goruntime.Gosched).
 		WithStdout(&lineLogger{level: slog.LevelInfo, log: c.Log}).
 		WithStderr(&lineLogger{level: slog.LevelWarn, log: c.Log})

@@ -69,17 +69,25 @@ func refuse(format string, args ...any) error {
 func trapped(ctx context.Context, export string, cause, err error) *TrapError {
 	t := &TrapError{Export: export, Stack: frames(err)}
 	var exit *sys.ExitError
-	switch {
+	switch stopped := errors.As(err, &exit) || strings.Contains(err.Error(), closedByContext); {
+	case ctx.Err() != nil && (stopped && cause == nil || isContext(cause)):
+		t.Reason, t.Err = "its time is over", context.Cause(ctx)
 	case cause != nil:
 		t.Reason, t.Err = "the host stopped it", cause
-	case errors.As(err, &exit) && ctx.Err() != nil:
-		t.Reason, t.Err = "its time is over", context.Cause(ctx)
 	case exit != nil:
 		t.Reason = fmt.Sprintf("it exited with code %d", exit.ExitCode())
 	default:
 		t.Reason = reason(err)
 	}
 	return t
+}
+
+// closedByContext is in the text of wazero's error, which Extism's SDK does not
+// always wrap.
+const closedByContext = "module closed with context"
+
+func isContext(err error) bool {
+	return errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
 }
 
 // hints add to wazero's terse reasons what an author should look at.

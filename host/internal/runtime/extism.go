@@ -32,7 +32,11 @@ type extismEngine struct {
 // NewExtism returns the engine on Extism's SDK. It offers no bulk copies, and its
 // memory stays on the Go heap.
 func NewExtism(o Options) (Engine, error) {
-	return &extismEngine{preparer: preparer{opts: o.withDefaults()}, open: map[*extismModule]struct{}{}}, nil
+	p, err := newPreparer(o, false)
+	if err != nil {
+		return nil, err
+	}
+	return &extismEngine{preparer: p, open: map[*extismModule]struct{}{}}, nil
 }
 
 // Load implements Engine.
@@ -110,8 +114,7 @@ func hostFunctions(capabilities []string) []extism.HostFunction {
 				panic(errEnded)
 			}
 			if err := s.run(ctx, &i.world, extismMemory{p}, stack); err != nil {
-				i.cause = err
-				panic(errEnded)
+				i.abort(err)
 			}
 		}
 		f := extism.NewHostFunctionWithStack(s.name, run, extismTypes(s.typ.Params), extismTypes(s.typ.Results))
@@ -214,7 +217,7 @@ func (m *extismModule) Instantiate(ctx context.Context, c Config) (Instance, err
 	i := &extismInstance{module: m, world: c.world(m.engine.opts.Log), ctx: ctx}
 	i.free = func() { i.release(context.WithoutCancel(ctx)) }
 	p, err := m.plugin.Instance(callContext{ctx, i}, extism.PluginInstanceConfig{
-		ModuleConfig: c.moduleConfig(func() context.Context { return i.ctx }),
+		ModuleConfig: c.moduleConfig(func() context.Context { return i.ctx }, i.abort),
 	})
 	if err != nil {
 		i.close()
@@ -265,6 +268,11 @@ func (i *extismInstance) Call(ctx context.Context, export string, input []byte) 
 		return nil, &GuestError{Export: export, Code: code, Message: message}
 	}
 	return output, nil
+}
+
+func (i *extismInstance) abort(cause error) {
+	i.cause = cause
+	panic(errEnded)
 }
 
 // errSDKClosed is what the SDK says of a guest that ended itself with code 0,

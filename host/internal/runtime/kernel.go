@@ -25,10 +25,15 @@ func guarded(f hostFunc) api.GoModuleFunc {
 			panic(errEnded)
 		}
 		if err := f(ctx, i, guest, stack); err != nil {
-			i.cause = err
-			panic(errEnded)
+			i.abort(err)
 		}
 	}
+}
+
+// abort ends the guest from within a host function.
+func (i *nativeInstance) abort(cause error) {
+	i.cause = cause
+	panic(errEnded)
 }
 
 // kernel is Extism's extism:host/env, whose own implementation is a Wasm module

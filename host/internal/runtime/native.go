@@ -41,8 +41,12 @@ type native struct {
 
 // NewNative returns the production engine.
 func NewNative(o Options) (Engine, error) {
+	p, err := newPreparer(o, true)
+	if err != nil {
+		return nil, err
+	}
 	return &native{
-		preparer: preparer{opts: o.withDefaults(), bulk: true},
+		preparer: p,
 		codes:    map[[sha256.Size]byte]*code{},
 		open:     map[*nativeModule]struct{}{},
 	}, nil
@@ -71,10 +75,6 @@ func (e *native) Load(ctx context.Context, module []byte) (Module, error) {
 		return nil, errEngineClosed
 	}
 	return m, nil
-}
-
-func isContext(err error) bool {
-	return errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
 }
 
 // compiled returns the code of p with one use taken.
@@ -214,7 +214,7 @@ func (c *code) compileCached(ctx context.Context, module []byte, o Options, dir 
 	if err != nil {
 		return refuse("%w", err)
 	}
-	return checkWASI(c.runtime, c.compiled)
+	return nil
 }
 
 // runtimeConfig is the configuration of wazero that both engines use.
@@ -231,25 +231,6 @@ func runtimeConfig(o Options, dir string) (wazero.RuntimeConfig, wazero.Compilat
 		return nil, nil, fmt.Errorf("cache directory: %w", err)
 	}
 	return config.WithCompilationCache(cache), cache, nil
-}
-
-// checkWASI names the first WASI function that does not exist.
-func checkWASI(r wazero.Runtime, m wazero.CompiledModule) error {
-	offered := r.Module(namespaceWASI).ExportedFunctionDefinitions()
-	for _, f := range m.ImportedFunctions() {
-		module, name, _ := f.Import()
-		if module != namespaceWASI {
-			continue
-		}
-		want, ok := offered[name]
-		if !ok {
-			return refuse("the module imports %s from %s, which has no such function; build it for wasm32-wasip1", name, module)
-		}
-		if !slices.Equal(want.ParamTypes(), f.ParamTypes()) || !slices.Equal(want.ResultTypes(), f.ResultTypes()) {
-			return refuse("the module imports %s.%s with a different signature; build it for wasm32-wasip1", module, name)
-		}
-	}
-	return nil
 }
 
 // free implements the end of code; failures only concern memory that wazero's

@@ -64,7 +64,7 @@ func (i *nativeInstance) start(ctx context.Context, c Config) error {
 	cctx := callContext{experimental.WithMemoryAllocator(ctx, allocator), i}
 	var err error
 	i.guest, err = i.module.code.runtime.InstantiateModule(cctx, i.module.code.compiled,
-		c.moduleConfig(func() context.Context { return i.ctx }))
+		c.moduleConfig(func() context.Context { return i.ctx }, i.abort))
 	if err != nil {
 		return trapped(ctx, "start", i.cause, err)
 	}

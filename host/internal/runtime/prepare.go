@@ -1,12 +1,18 @@
 package runtime
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
+
+	"github.com/tetratelabs/wazero"
+	"github.com/tetratelabs/wazero/api"
+	"github.com/tetratelabs/wazero/imports/wasi_snapshot_preview1"
 
 	"github.com/vespiary/vespiary/abi"
 	"github.com/vespiary/vespiary/host/internal/runtime/wasm"
@@ -56,6 +62,38 @@ var bulkTypes = map[string]wasm.FuncType{
 type preparer struct {
 	opts Options
 	bulk bool // offers vespiary:mem
+	wasi map[string]wasm.FuncType
+}
+
+func newPreparer(o Options, bulk bool) (preparer, error) {
+	wasi, err := wasiTypes()
+	if err != nil {
+		return preparer{}, fmt.Errorf("start engine: %w", err)
+	}
+	return preparer{opts: o.withDefaults(), bulk: bulk, wasi: wasi}, nil
+}
+
+// wasiTypes asks wazero which functions of WASI it has.
+func wasiTypes() (map[string]wasm.FuncType, error) {
+	ctx := context.Background()
+	r := wazero.NewRuntimeWithConfig(ctx, wazero.NewRuntimeConfigInterpreter())
+	defer r.Close(ctx)
+	if _, err := wasi_snapshot_preview1.Instantiate(ctx, r); err != nil {
+		return nil, err
+	}
+	types := map[string]wasm.FuncType{}
+	for name, f := range r.Module(namespaceWASI).ExportedFunctionDefinitions() {
+		types[name] = wasm.FuncType{Params: readTypes(f.ParamTypes()), Results: readTypes(f.ResultTypes())}
+	}
+	return types, nil
+}
+
+func readTypes(ts []api.ValueType) []wasm.ValueType {
+	out := make([]wasm.ValueType, len(ts))
+	for i, t := range ts {
+		out[i] = wasm.ValueType(t)
+	}
+	return out
 }
 
 func (p preparer) prepare(module []byte) (*prepared, error) {
@@ -165,7 +203,7 @@ func (p preparer) checkImport(i wasm.Import) error {
 		}
 		return checkName(i, bulkTypes)
 	case namespaceWASI:
-		return nil // checked against the functions that exist, once they do
+		return checkName(i, p.wasi)
 	}
 	return refuse("the module imports %s from %s; the host offers %s", i.Name, i.Module,
 		list([]string{abi.NamespaceEnv, abi.NamespaceUser, abi.NamespaceMem, namespaceWASI}))

@@ -27,8 +27,8 @@ type world struct {
 	host   Host
 	log    func(slog.Level, string)
 	faults *slog.Logger // for panics of the host
-	status int    // of the last response to http_request
-	header []byte // of the same, a JSON object
+	status int          // of the last response to http_request
+	header []byte       // of the same, a JSON object
 }
 
 // service is a host function that both engines offer in the same way. Run gets
@@ -95,7 +95,7 @@ func (w *world) call(ctx context.Context, name string, request []byte) (answer [
 	if answer, err = w.host.Call(ctx, name, request); err != nil {
 		return nil, fmt.Errorf("host call %s: %w", name, err)
 	}
-	return answer, nil
+	return answer, ctx.Err() // no guest sees an answer after its time
 }
 
 var logLevels = map[string]slog.Level{

@@ -29,7 +29,6 @@ func aboutSession(run *host.Run, action string, kind host.Kind) host.Class {
 			UID:   policy.UID{Type: "Session", ID: run.Session},
 			Attrs: map[string]any{"owner": policy.UID{Type: "User", ID: run.Owner}},
 		},
-		Entities: []policy.Entity{{UID: policy.UID{Type: "User", ID: run.Owner}, Attrs: map[string]any{"name": run.Owner}}},
 	}
 }
 

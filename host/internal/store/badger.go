@@ -34,8 +34,8 @@ func openBadger(o Options, dir string) (db *badger.DB, err error) {
 		if r := recover(); r != nil {
 			err = fmt.Errorf("%v", r)
 		}
-		if err != nil {
-			err = fmt.Errorf("open database %s: %w; restore the data folder from a backup", dir, err)
+		if err != nil { // with one, Badger may return a database that cannot even be closed
+			db, err = nil, fmt.Errorf("open database %s: %w; restore the data folder from a backup", dir, err)
 		}
 	}()
 	bo := o.badger(dir)

@@ -100,23 +100,25 @@ func load(c *vespiary.Context, path string, limit int) (content []byte, whole bo
 		content = append(content, piece...)
 		switch {
 		case len(content) > limit:
-			return content[:limit], false, nil
+			return []byte(prefix(string(content), limit)), false, nil
 		case part.EOF || len(piece) == 0:
 			return content, true, nil
 		}
 	}
 }
 
-// binary tells whether b is something else than UTF-8 text, of which the last
-// character may be cut.
-func binary(b []byte) bool {
-	for range utf8.UTFMax - 1 {
-		if utf8.Valid(b) {
-			break
-		}
-		b = b[:len(b)-1]
+// binary tells whether b is something else than UTF-8 text.
+func binary(b []byte) bool { return !utf8.Valid(b) || bytes.IndexByte(b, 0) >= 0 }
+
+// prefix is the longest prefix of s in n bytes that splits no character.
+func prefix(s string, n int) string {
+	if len(s) <= n {
+		return s
 	}
-	return !utf8.Valid(b) || bytes.IndexByte(b, 0) >= 0
+	for n > 0 && !utf8.RuneStart(s[n]) {
+		n--
+	}
+	return s[:n]
 }
 
 // excerpt returns the lines asked for, and where to read on.
@@ -144,7 +146,7 @@ func excerpt(text string, in readInput) (string, error) {
 			last = n - 1
 			break
 		}
-		b.WriteString(line[:min(len(line), maxText)])
+		b.WriteString(prefix(line, maxText))
 		b.WriteByte('\n')
 	}
 	if last < len(lines) {

@@ -2,6 +2,7 @@ package openai
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"strconv"
@@ -59,41 +60,51 @@ func (h *handlers) complete(w http.ResponseWriter, r *http.Request) error {
 	}
 	turn, err := h.Sessions.Invoke(context.WithoutCancel(r.Context()), in)
 	if err != nil {
-		return err
+		return aboutSession(in, err)
 	}
 	w.Header().Set("X-Session-Id", turn.Session)
 	if q.Stream {
 		return h.stream(w, r, q, turn)
 	}
-	return h.whole(w, r, turn)
+	return h.whole(r.Context(), w, in.Caller, turn)
+}
+
+// aboutSession names the field that is wrong when a session is not found; that the
+// agent exists is known.
+func aboutSession(in host.Invocation, err error) error {
+	e, ok := errors.AsType[*host.Error](err)
+	if ok && e.Code == host.ErrNotFound && in.Session != "" {
+		return &api.FieldError{Field: "metadata." + sessionKey, Err: e}
+	}
+	return err
 }
 
 // whole waits for the turn and answers with all of it. A turn that is suspended
 // is answered too, with the words of what it waits for: there is nothing else that
 // a chat client would show.
-func (h *handlers) whole(w http.ResponseWriter, r *http.Request, turn host.Turn) error {
-	ctx, cancel := api.Serving(r, h.Wait)
+func (h *handlers) whole(ctx context.Context, w http.ResponseWriter, c host.Caller, turn host.Turn) error {
+	ctx, cancel := api.Serving(ctx, h.Wait)
 	defer cancel()
-	final(w.Header())
-	now, err := h.Sessions.Await(ctx, api.Caller(r), turn.Session, turn.Number)
+	now, err := h.Sessions.Await(ctx, c, turn.Session, turn.Number)
 	switch {
 	case err != nil && ctx.Err() != nil:
-		return api.WriteJSON(w, http.StatusGatewayTimeout, unfinished(turn))
+		return writeFailure(w, http.StatusGatewayTimeout, unfinished(turn))
 	case err != nil:
+		final(w)
 		return err
 	}
 	if status, f := turnFailure(now); f != nil {
-		return api.WriteJSON(w, status, f)
+		return writeFailure(w, status, f)
 	}
 	status, text := http.StatusOK, abi.TextOf(now.Content)
 	if !now.Status.Over() {
 		status, text = http.StatusAccepted, waiting(now)
 		w.Header().Set("Location", fmt.Sprintf("/v1/sessions/%s/turns/%d", now.Session, now.Number))
 	}
-	c := h.completion("chat.completion", now)
-	c.Choices = []any{choice{Message: reply{Role: "assistant", Content: text}, FinishReason: "stop"}}
-	c.Usage, c.Metadata = usageOf(now.Usage), metadata(now)
-	return api.WriteJSON(w, status, c)
+	out := h.completion("chat.completion", now)
+	out.Choices = []any{choice{Message: reply{Role: "assistant", Content: text}, FinishReason: "stop"}}
+	out.Usage, out.Metadata = usageOf(now.Usage), metadata(now)
+	return api.WriteJSON(w, status, out)
 }
 
 // completion begins a completion or chunk of the turn.

@@ -83,9 +83,9 @@ func turnFailure(t host.Turn) (status int, f *failure) {
 }
 
 // unfinished describes a turn that goes on after the client's time is up.
-func unfinished(t host.Turn) failure {
+func unfinished(t host.Turn) *failure {
 	code := "turn_unfinished"
-	return failure{failureBody{
+	return &failure{failureBody{
 		Message: fmt.Sprintf("the agent is still at work; GET /v1/sessions/%s/turns/%d shows its answer later", t.Session, t.Number),
 		Type:    "server_error",
 		Code:    &code,
@@ -94,7 +94,12 @@ func unfinished(t host.Turn) failure {
 
 // final keeps the SDKs from repeating a request whose turn was accepted: its
 // effects would happen again.
-func final(h http.Header) { h.Set("X-Should-Retry", "false") }
+func final(w http.ResponseWriter) { w.Header().Set("X-Should-Retry", "false") }
+
+func writeFailure(w http.ResponseWriter, status int, f *failure) error {
+	final(w)
+	return api.WriteJSON(w, status, f)
+}
 
 func encode(v any) []byte {
 	b, err := json.Marshal(v)

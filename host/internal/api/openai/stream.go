@@ -30,6 +30,7 @@ type words struct {
 type chunks struct {
 	h     *handlers
 	turn  host.Turn
+	begun bool // an event of the turn was seen
 	usage bool // the client wants a last chunk with the usage
 	said  transcript
 }
@@ -54,22 +55,24 @@ func (h *handlers) stream(w http.ResponseWriter, r *http.Request, q *request, tu
 func (c *chunks) begin(s *api.Stream) error {
 	empty := ""
 	chunk := c.chunk(delta{Delta: words{Role: "assistant", Content: &empty}})
-	chunk.Metadata = metadata(c.turn)
+	chunk.Metadata = map[string]string{sessionKey: c.turn.Session}
 	return c.send(s, chunk)
 }
 
 func (c *chunks) event(s *api.Stream, e host.StreamEvent) (more bool, err error) {
-	if e.Type == host.StreamParked {
+	ours := e.Turn == c.turn.Number
+	c.begun = c.begun || ours
+	switch {
+	case c.begun && e.Type == host.StreamParked: // and not one from before
 		return false, s.Send("", "", encode(unfinished(c.turn)))
-	}
-	if e.Turn != c.turn.Number {
+	case !ours:
 		return true, nil
 	}
 	switch e.Type {
 	case host.StreamDelta:
 		return true, c.delta(s, e)
 	case host.StreamReset:
-		c.said.reset()
+		c.said.reset(call(e.ID))
 	case host.StreamEnd:
 		return false, c.end(s, e)
 	}

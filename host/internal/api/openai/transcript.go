@@ -12,23 +12,27 @@ type transcript struct {
 	any  bool   // something was said
 	call string // that said the newest text
 	text string // of the call, as its newest attempt has it
-	said string // of the call, as the client heard it
+	said string // of the call, as the client heard it last
 }
 
 // add takes in text of a call and returns what to say.
 func (t *transcript) add(call, text string) string {
+	if text == "" {
+		return ""
+	}
 	if call != t.call {
 		t.call, t.text, t.said = call, "", ""
-		if t.any && text != "" {
-			text = gap + text
-		}
 	}
 	t.text += text
 	return t.catchUp()
 }
 
 // reset notes that the call runs again: its text is void.
-func (t *transcript) reset() { t.text = "" }
+func (t *transcript) reset(call string) {
+	if call == t.call {
+		t.text = ""
+	}
+}
 
 // catchUp returns what the client lacks of the call's text. After a reset that is
 // nothing while the new attempt repeats the old, and all of it once it differs.
@@ -37,23 +41,28 @@ func (t *transcript) catchUp() string {
 		return ""
 	}
 	rest, continues := strings.CutPrefix(t.text, t.said)
-	if !continues {
-		rest = gap + t.text
+	if !continues || t.said == "" {
+		rest = t.apart(t.text)
 	}
-	t.said = t.text
-	t.any = true
+	t.said, t.any = t.text, true
 	return rest
 }
 
 // finish returns what the reply adds to what was said: most agents reply with the
 // text that they have streamed.
 func (t *transcript) finish(reply string) string {
-	heard := strings.TrimPrefix(t.said, gap)
-	if rest, ok := strings.CutPrefix(reply, heard); ok {
-		return rest
-	}
-	if strings.HasSuffix(heard, reply) {
+	if strings.HasSuffix(t.said, reply) {
 		return ""
 	}
-	return gap + reply
+	if rest, ok := strings.CutPrefix(reply, t.said); ok && t.said != "" {
+		return rest
+	}
+	return t.apart(reply)
+}
+
+func (t *transcript) apart(text string) string {
+	if t.any {
+		return gap + text
+	}
+	return text
 }

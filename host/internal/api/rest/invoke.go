@@ -74,7 +74,7 @@ func (h *handlers) invoke(w http.ResponseWriter, r *http.Request) error {
 	}
 	p.applied(w.Header())
 	if limit := p.limit(h.Wait); limit > 0 {
-		if turn, err = h.await(r, turn, limit); err != nil {
+		if turn, err = h.await(r.Context(), in.Caller, turn, limit); err != nil {
 			return err
 		}
 	}
@@ -109,10 +109,10 @@ func request(r *http.Request) (host.Invocation, error) {
 
 // await waits for the turn within limit. Running out of time is no error: the
 // turn goes on, and the answer says so.
-func (h *handlers) await(r *http.Request, t host.Turn, limit time.Duration) (host.Turn, error) {
-	ctx, cancel := api.Serving(r, limit)
+func (h *handlers) await(ctx context.Context, c host.Caller, t host.Turn, limit time.Duration) (host.Turn, error) {
+	ctx, cancel := api.Serving(ctx, limit)
 	defer cancel()
-	now, err := h.Sessions.Await(ctx, api.Caller(r), t.Session, t.Number)
+	now, err := h.Sessions.Await(ctx, c, t.Session, t.Number)
 	switch {
 	case err == nil:
 		return now, nil
@@ -127,16 +127,18 @@ func (h *handlers) await(r *http.Request, t host.Turn, limit time.Duration) (hos
 // streamTurn streams the events of one turn. The session may be in the middle of
 // earlier turns, whose events are left out.
 func (h *handlers) streamTurn(w http.ResponseWriter, r *http.Request, t host.Turn) error {
-	c := api.Caller(r)
+	c, begun := api.Caller(r), false
 	return api.Follow{
 		Events: func(ctx context.Context) iter.Seq2[host.StreamEvent, error] {
 			return h.Sessions.Events(ctx, c, t.Session, "")
 		},
 		Each: func(s *api.Stream, e host.StreamEvent) (bool, error) {
-			if e.Type == host.StreamParked {
+			ours := e.Turn == t.Number
+			begun = begun || ours
+			switch {
+			case begun && e.Type == host.StreamParked: // and not one from before
 				return false, send(s, e)
-			}
-			if e.Turn != t.Number {
+			case !ours:
 				return true, nil
 			}
 			return e.Type != host.StreamEnd, send(s, e)

@@ -51,7 +51,7 @@ func (h *handlers) turn(w http.ResponseWriter, r *http.Request) error {
 	}
 	p.applied(w.Header())
 	wait := min(max(p.wait, readTime), h.Wait)
-	ctx, cancel := api.Serving(r, wait)
+	ctx, cancel := api.Serving(r.Context(), wait)
 	defer cancel()
 	t, err := h.Sessions.Await(ctx, api.Caller(r), r.PathValue("id"), n)
 	if err != nil && (ctx.Err() == nil || t.Number == 0) {

@@ -143,12 +143,14 @@ func encodeCall(c abi.ToolCall, names wire.Names) object {
 	return object{"type": "tool_use", "id": c.ID, "name": names.Out(c.Name), "input": args}
 }
 
-// encodeParts leaves empty text out, which the dialect refuses.
+// encodeParts leaves empty text out, which the dialect refuses, and sends no image
+// as an address, which the provider would fetch past all policies.
 func encodeParts(parts []abi.Content) []object {
 	var out []object
 	for _, c := range parts {
-		if c.Type == "image" {
-			out = append(out, object{"type": "image", "source": imageSource(c)})
+		if c.Type == "image" && len(c.Data) > 0 {
+			source := object{"type": "base64", "media_type": c.MimeType, "data": c.Data}
+			out = append(out, object{"type": "image", "source": source})
 		} else if text := wire.PartText(c); strings.TrimSpace(text) != "" {
 			out = append(out, textBlock(text))
 		}
@@ -157,10 +159,3 @@ func encodeParts(parts []abi.Content) []object {
 }
 
 func textBlock(text string) object { return object{"type": "text", "text": text} }
-
-func imageSource(c abi.Content) object {
-	if len(c.Data) == 0 && c.URI != "" {
-		return object{"type": "url", "url": c.URI}
-	}
-	return object{"type": "base64", "media_type": c.MimeType, "data": c.Data}
-}

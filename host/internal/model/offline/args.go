@@ -36,12 +36,14 @@ type filling struct {
 	text    string   // what is left of the clause for any other string
 	whole   string   // the clause as it stands, to choose among enum values
 	numbers []string // in the order of the clause; used up one by one
+	spent   bool     // the words go into a query: other strings take their defaults
 }
 
 // fill returns a call with the required arguments, and the optional place if the
 // question names one. It reports false where a required argument has no value.
 func (f *filling) fill(t tool) (invocation, bool) {
 	args := map[string]any{}
+	f.spent = f.spent || t.has(kindQuery)
 	for _, a := range t.args {
 		if !a.required && (a.kind != kindPlace || f.place == "") {
 			continue
@@ -58,6 +60,9 @@ func (f *filling) fill(t tool) (invocation, bool) {
 func (f *filling) value(a argument) (any, bool) {
 	if v, ok := f.choose(a); ok {
 		return v, true
+	}
+	if f.spent && a.kind == kindText && len(a.fallback) > 0 {
+		return a.fallback, true
 	}
 	if v, ok := f.fromQuestion(a); ok {
 		return v, true

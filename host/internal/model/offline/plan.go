@@ -82,7 +82,9 @@ func (p plan) force(t tool) (invocation, bool) {
 	f.text = first(f.text, p.turn.question)
 	f.query = first(f.query, p.turn.question)
 	f.body = first(f.body, p.turn.question)
-	f.place = first(f.place, p.lastPath(), ".")
+	if t.needs(kindPlace) {
+		f.place = first(f.place, p.lastPath(), ".")
+	}
 	return f.fill(t)
 }
 
@@ -168,7 +170,7 @@ func (p plan) direct(c clause) (invocation, bool) {
 }
 
 func (t tool) directness(c clause) int {
-	mentioned := containsWord(c.text, t.name)
+	mentioned := t.mentioned(c)
 	if t.role != roleOther && !(mentioned && t.role != roleWrite) {
 		return 0
 	}
@@ -178,10 +180,9 @@ func (t tool) directness(c clause) int {
 	if free {
 		fits = inName > 0 && !c.why
 	}
-	if t.harmful && !(mentioned || inName > 0 && t.commanded(c)) {
-		return 0
-	}
 	switch {
+	case t.harmful && !t.commanded(c):
+		return 0
 	case mentioned:
 		return 1000 + inAbout
 	case fits:
@@ -191,8 +192,24 @@ func (t tool) directness(c clause) int {
 	}
 }
 
-// commanded reports whether the clause begins with a word of the tool's name.
-func (t tool) commanded(c clause) bool { return t.names[stem(leading(c.text))] }
+// mentioned reports whether the clause speaks of the tool by its name. A name that
+// is also an everyday word has to stand next to "tool".
+func (t tool) mentioned(c clause) bool {
+	if strings.ContainsAny(t.name, "._-") {
+		return slices.ContainsFunc(strings.Fields(c.text), func(token string) bool {
+			return strings.Trim(token, "\"'`“”()[],;:?!.") == t.name
+		})
+	}
+	return containsWord(c.text, t.name+" tool") || containsWord(c.text, "tool "+t.name)
+}
+
+// commanded reports whether the clause is a command with the tool's own verb,
+// which is a word of its name or the first of its description. A harmful tool is
+// called for nothing less.
+func (t tool) commanded(c clause) bool {
+	verb := stem(leading(c.text))
+	return t.names[verb] || t.verb == verb
+}
 
 func (c clause) matches(in map[string]bool) int {
 	n := 0
@@ -229,7 +246,7 @@ func (c clause) filling(t tool, own map[string]bool) filling {
 // named comes before all others.
 func (t tool) relevance(c clause) int {
 	n := 2*c.matches(t.names) + c.matches(t.about)
-	if containsWord(c.text, t.name) {
+	if t.mentioned(c) {
 		n += 1000
 	}
 	return n
@@ -238,9 +255,13 @@ func (t tool) relevance(c clause) int {
 // pick returns the tool of a role that is closest to the clause, the first
 // offered of equals.
 func (p plan) pick(r role, c clause) (tool, bool) {
+	return pickFrom(p.tools, r, c)
+}
+
+func pickFrom(tools []tool, r role, c clause) (tool, bool) {
 	var found tool
 	top := -1
-	for _, t := range p.tools {
+	for _, t := range tools {
 		if n := t.relevance(c); t.role == r && n > top {
 			found, top = t, n
 		}
@@ -276,8 +297,12 @@ func (p plan) list(c clause, s *step) *outcome {
 var noFolder = set("folder directory workspace project repository repo here files documents it this that my your our all")
 
 func (p plan) read(c clause, path string, s *step) *outcome {
-	t, ok := p.pick(roleRead, c)
-	if !ok || path == "" || address.MatchString(path) && !t.takesAddress() {
+	tools := p.tools
+	if address.MatchString(path) {
+		tools = slices.DeleteFunc(slices.Clone(tools), func(t tool) bool { return !t.takesAddress() })
+	}
+	t, ok := pickFrom(tools, roleRead, c)
+	if !ok || path == "" {
 		return nil
 	}
 	f := c.filling(t, nil)

@@ -26,6 +26,7 @@ type tool struct {
 	args    []argument
 	names   map[string]bool // stems of its name and title
 	about   map[string]bool // stems of those and of its descriptions
+	verb    string          // stem of the first word of its description
 	harmful bool
 }
 
@@ -63,8 +64,11 @@ func readTool(t abi.Tool) tool {
 	}
 	out.about = stems(about)
 	out.role = out.roleBy(strings.Fields(strings.ToLower(spaced)))
-	if first := fields(strings.ToLower(t.Description)); out.role == roleOther && len(first) > 0 {
-		out.role = out.roleBy(first[:1])
+	if said := fields(strings.ToLower(t.Description)); len(said) > 0 {
+		out.verb = stem(said[0])
+		if out.role == roleOther {
+			out.role = out.roleBy(said[:1])
+		}
 	}
 	return out
 }

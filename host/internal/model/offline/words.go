@@ -18,7 +18,7 @@ var stopWords = set(`a about above actually all also am an and any are as at be 
 	quite rather really said same say saying says she should so some such take takes tell than thank thanks that the
 	their them then there these they thing things this those through to too under until up upon us use very via want
 	was we were what when where whether which while who whom whose why will with within without would you your yours
-	come comes often give describe explain exactly explained called call using used`)
+	come comes often tool tools give describe explain exactly explained called call using used`)
 
 // words splits text into its words, with stop words left out. Words with inner
 // underscores, hyphens or dots count as their parts.
@@ -48,7 +48,7 @@ func isNumber(s string) bool {
 // same for the forms of one word.
 func stem(w string) string {
 	switch {
-	case len(w) > 4 && strings.HasSuffix(w, "ies"):
+	case len(w) > 4 && (strings.HasSuffix(w, "ies") || strings.HasSuffix(w, "ied")):
 		return w[:len(w)-3] + "y"
 	case len(w) > 3 && strings.HasSuffix(w, "s") && !strings.HasSuffix(w, "ss"):
 		w = w[:len(w)-1]
@@ -154,5 +154,7 @@ func isPath(s string, likely bool) bool {
 		return false
 	}
 	base := s[strings.LastIndex(s, "/")+1:]
+	start, _, _ := strings.Cut(strings.ToLower(s), "/")
+	likely = likely && !readVerbs[start] && !saveVerbs[start] // "to read/write"
 	return likely || base == "" || extension.MatchString(base)
 }

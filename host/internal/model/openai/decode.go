@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/vespiary/vespiary/abi"
@@ -220,19 +221,19 @@ func (s *assembler) addCall(p callPart) error {
 	return nil
 }
 
-// find returns the call that a piece continues. Some servers send no index, or
-// the index 0 for every call: a new id with a name then begins a new call.
+// find returns the call that a piece continues, nil if it begins one. Some
+// servers send no index, or the index 0 for every call: a name that comes with
+// another id, or without an index with none, then begins a new call.
 func (s *assembler) find(p callPart) *pendingCall {
-	for i := len(s.calls) - 1; i >= 0; i-- {
-		call := s.calls[i]
-		fresh := p.ID != "" && p.ID != call.id && call.id != "" && p.Function.Name != ""
-		if p.Index == nil {
-			if fresh || p.ID == "" && p.Function.Name != "" {
-				return nil
-			}
+	named := p.Function.Name != ""
+	for _, call := range slices.Backward(s.calls) {
+		same := p.ID != "" && p.ID == call.id
+		switch {
+		case p.Index == nil && (same || !named):
 			return call
-		}
-		if call.index == *p.Index && !fresh {
+		case p.Index == nil:
+			return nil
+		case call.index == *p.Index && (same || !named || p.ID == "" || call.id == ""):
 			return call
 		}
 	}

@@ -169,27 +169,21 @@ func encodeParts(parts []abi.Content) any {
 	return out
 }
 
+// encodePart never sends an image as an address: the provider would fetch it, past
+// all policies.
 func encodePart(c abi.Content) object {
-	switch c.Type {
-	case "image":
-		return object{"type": "image_url", "image_url": object{"url": imageURL(c)}}
-	case "audio":
-		return object{"type": "input_audio", "input_audio": object{
-			"data": base64.StdEncoding.EncodeToString(c.Data), "format": audioFormat(c.MimeType),
-		}}
+	data := base64.StdEncoding.EncodeToString(c.Data)
+	switch {
+	case c.Type == "image" && data != "":
+		return object{"type": "image_url", "image_url": object{"url": "data:" + c.MimeType + ";base64," + data}}
+	case c.Type == "audio" && data != "":
+		return object{"type": "input_audio", "input_audio": object{"data": data, "format": audioFormat(c.MimeType)}}
 	default:
 		return textPart(wire.PartText(c))
 	}
 }
 
 func textPart(text string) object { return object{"type": "text", "text": text} }
-
-func imageURL(c abi.Content) string {
-	if len(c.Data) == 0 && c.URI != "" {
-		return c.URI
-	}
-	return "data:" + c.MimeType + ";base64," + base64.StdEncoding.EncodeToString(c.Data)
-}
 
 func audioFormat(mime string) string {
 	switch mime {

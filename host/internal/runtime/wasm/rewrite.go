@@ -2,7 +2,9 @@ package wasm
 
 import (
 	"encoding/binary"
+	"fmt"
 	"slices"
+	"unicode/utf8"
 )
 
 // nameSection is the custom section with the names of functions, which stack
@@ -32,6 +34,9 @@ func Strip(module []byte) ([]byte, error) {
 // WithSection returns the module with payload as its only custom section of this
 // name, at the end.
 func WithSection(module []byte, name string, payload []byte) ([]byte, error) {
+	if !utf8.ValidString(name) {
+		return nil, fmt.Errorf("wasm: section name %q is not UTF-8", name)
+	}
 	all, err := split(module)
 	if err != nil {
 		return nil, err

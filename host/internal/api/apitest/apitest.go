@@ -1,0 +1,123 @@
+// Package apitest tests the dialects of the HTTP edge: a host in memory, a real
+// server on loopback, exchanges in golden files, and answers that are held against
+// the OpenAPI document.
+package apitest
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"net/http/httptest"
+	"testing"
+	"time"
+
+	"github.com/vespiary/vespiary/host"
+	"github.com/vespiary/vespiary/host/internal/api"
+	"github.com/vespiary/vespiary/policy"
+)
+
+// Key authenticates as Caller, and OtherKey as a user of another tenant.
+const (
+	Key      = "vsp_default_0000000000000001_test"
+	OtherKey = "vsp_other_0000000000000002_test"
+)
+
+// Caller is whose Key is.
+var Caller = host.Caller{Tenant: "default", User: "ada", Key: "1"}
+
+// Auth is an api.Authenticator that knows the two keys.
+type Auth struct{}
+
+// Authenticate implements api.Authenticator.
+func (Auth) Authenticate(_ context.Context, token string) (host.Caller, error) {
+	switch token {
+	case Key:
+		return Caller, nil
+	case OtherKey:
+		return host.Caller{Tenant: "other", User: "bob", Key: "2"}, nil
+	}
+	return host.Caller{}, host.Errorf(host.ErrUnauthorized, "the API key is unknown; use a valid one")
+}
+
+var agents = []string{
+	"echo", "history", "revise", "waiter", "approve", "slow", "stuck", "fail", "cancelled", "broken",
+}
+
+// Agents is an api.Agents of those that Sessions knows.
+type Agents struct{}
+
+// List implements api.Agents.
+func (Agents) List(_ context.Context, c host.Caller) []host.AgentInfo {
+	if c.Tenant != Caller.Tenant {
+		return nil
+	}
+	out := make([]host.AgentInfo, len(agents))
+	for i, name := range agents {
+		out[i] = host.AgentInfo{Name: name, Plugin: "builtin:loop", Module: "sha256:00"}
+	}
+	return out
+}
+
+// Admin is an api.Admin with one denial on record. It refuses the name bad.
+type Admin struct{}
+
+// Install implements api.Admin.
+func (Admin) Install(_ context.Context, _ host.Caller, name string, wasm []byte) (string, error) {
+	if name == "bad" {
+		return "", host.Errorf(host.ErrForbidden, "this caller may not install modules; ask an administrator")
+	}
+	sum := sha256.Sum256(wasm)
+	return "sha256:" + hex.EncodeToString(sum[:]), nil
+}
+
+// Decisions implements api.Admin.
+func (Admin) Decisions(_ context.Context, _ host.Caller, deniedOnly bool, limit int) ([]host.DecisionRecord, error) {
+	all := []host.DecisionRecord{
+		{
+			Session: "S1", Agent: "echo", Turn: 1, Time: Epoch,
+			Call:     host.CallView{Path: "1/2", Name: "file_read", Action: "ReadFile", Decision: policy.Decision{Set: "sha256:11"}},
+			Recorded: json.RawMessage(`{"principal":"Run::\"1\""}`),
+		},
+		{
+			Session: "S1", Agent: "echo", Turn: 1, Time: Epoch,
+			Call: host.CallView{
+				Path: "1/1", Name: "model_chat", Action: "Chat",
+				Decision: policy.Decision{Allowed: true, Policies: []policy.Cause{{ID: "models", File: "base.cedar", Line: 3}}, Set: "sha256:11"},
+			},
+		},
+	}
+	if deniedOnly {
+		all = all[:1]
+	}
+	return all[:min(limit, len(all))], nil
+}
+
+// Reload implements api.Admin.
+func (Admin) Reload(context.Context, host.Caller) error { return nil }
+
+// Server is a server on loopback that runs one test.
+type Server struct {
+	URL      string
+	Sessions *Sessions
+}
+
+// Start serves the routes that make returns; change may be nil.
+func Start(t testing.TB, routes func(s *Sessions) []api.Route, change func(*api.Options)) *Server {
+	t.Helper()
+	s := NewSessions()
+	o := api.Options{
+		Routes: routes(s), Auth: Auth{}, Now: time.Now,
+		NewID: func() string { return "request-1" },
+	}
+	if change != nil {
+		change(&o)
+	}
+	srv, err := api.New(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ts := httptest.NewServer(srv.Handler())
+	t.Cleanup(ts.Close)
+	return &Server{URL: ts.URL, Sessions: s}
+}

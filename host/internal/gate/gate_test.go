@@ -1,0 +1,674 @@
+package gate_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/vespiary/vespiary/abi"
+	"github.com/vespiary/vespiary/host"
+	"github.com/vespiary/vespiary/host/internal/gate"
+	"github.com/vespiary/vespiary/host/internal/journal"
+	"github.com/vespiary/vespiary/host/internal/store"
+	words "github.com/vespiary/vespiary/host/store"
+	"github.com/vespiary/vespiary/policy"
+	"github.com/vespiary/vespiary/policy/cedar"
+)
+
+// world is a real journal in a real store behind a real policy, in front of
+// capabilities that note what was performed.
+type world struct {
+	t         testing.TB
+	store     *store.Local
+	journals  *journal.Journals
+	log       *journal.Log
+	gate      *gate.Gate
+	mu        sync.Mutex
+	performed []string
+	caps      map[string]host.Capability
+	turns     int
+}
+
+const policies = `
+@id("reads") permit (principal, action == Action::"fileRead", resource);
+@id("writes") permit (principal, action == Action::"fileWrite", resource) unless { resource.path == "locked" };
+@id("locked") forbid (principal, action == Action::"fileWrite", resource) when { resource.path == "locked" };
+@id("speaks") permit (principal, action in [Action::"emit", Action::"reply"], resource);
+@id("thinks") permit (principal, action == Action::"callModel", resource);
+@id("shallow") forbid (principal, action == Action::"fileRead", resource) when { principal.depth > 0 && resource.path == "private" };
+`
+
+func newWorld(t testing.TB) *world {
+	t.Helper()
+	w := &world{t: t}
+	s, err := store.Open(context.Background(), store.Options{Dir: t.TempDir(), Edge: true, MinFree: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = s.Close() })
+	keys, err := journal.NewKeys(s, bytes.Repeat([]byte{1}, 32))
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.store, w.journals = s, journal.New(s, keys, journal.Options{Now: time.Now})
+	w.log, err = w.journals.Create(t.Context(), host.Open{Session: host.Session{ID: "s", Tenant: "t", Owner: "ann"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	set, err := cedar.Compile(map[string][]byte{"test.cedar": []byte(policies)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.caps = map[string]host.Capability{
+		"read":       &capability{w: w, action: "fileRead", kind: host.Observe, recovery: abi.RecoverRead},
+		"write":      &capability{w: w, action: "fileWrite", kind: host.Effect, recovery: abi.RecoverOnce},
+		"keyed":      &capability{w: w, action: "fileWrite", kind: host.Effect, recovery: abi.RecoverKeyed},
+		"think":      &capability{w: w, action: "callModel", kind: host.Egress, recovery: abi.RecoverRetry, tokens: 100},
+		abi.CallEmit: session{"emit"},
+		"reply":      session{"reply"},
+	}
+	w.gate = gate.New(gate.Options{Capabilities: w.caps, Policy: cedar.New(set), Now: time.Now, Log: slog.New(slog.DiscardHandler)})
+	return w
+}
+
+// capability notes each performance and answers with the request's path.
+type capability struct {
+	w        *world
+	action   string
+	kind     host.Kind
+	recovery abi.Recovery
+	tokens   int64
+	perform  func(ctx context.Context, c *host.Call) (host.Output, error)
+}
+
+func (k *capability) Classify(_ context.Context, c *host.Call) (host.Class, error) {
+	var in struct{ Path string }
+	if err := json.Unmarshal(c.Request, &in); err != nil {
+		return host.Class{}, &abi.Error{Code: abi.CodeInvalid, Message: "not JSON"}
+	}
+	class := host.Class{Action: k.action, Kind: k.kind, Recovery: k.recovery, State: in.Path, Tokens: k.tokens}
+	switch k.action {
+	case "callModel":
+		class.Resource = policy.Entity{UID: policy.UID{Type: "Model", ID: "m"}, Attrs: map[string]any{"name": "m"}}
+	default:
+		class.Resource = policy.Entity{
+			UID:   policy.UID{Type: "File", ID: in.Path},
+			Attrs: map[string]any{"path": in.Path, "inside": true, "readOnly": false},
+		}
+	}
+	return class, nil
+}
+
+func (k *capability) Perform(ctx context.Context, c *host.Call) (host.Output, error) {
+	k.w.mu.Lock()
+	k.w.performed = append(k.w.performed, fmt.Sprintf("%s %s %v #%d", c.Name, c.Path, c.Class.State, c.Attempt))
+	k.w.mu.Unlock()
+	if k.perform != nil {
+		return k.perform(ctx, c)
+	}
+	ok, _ := json.Marshal(c.Class.State)
+	return host.Output{OK: ok, Usage: abi.Usage{InputTokens: k.tokens}}, nil
+}
+
+type session struct{ action string }
+
+func (s session) Classify(_ context.Context, c *host.Call) (host.Class, error) {
+	return host.Class{Action: s.action, Kind: host.Egress, Recovery: abi.RecoverTxn, Resource: policy.Entity{
+		UID: policy.UID{Type: "Session", ID: c.Run.Session}, Attrs: map[string]any{"owner": policy.UID{Type: "User", ID: c.Run.Owner}},
+	}}, nil
+}
+
+func (session) Perform(context.Context, *host.Call) (host.Output, error) {
+	return host.Output{Derived: true}, nil
+}
+
+func run(parent *host.Run, path string) *host.Run {
+	agent := policy.UID{Type: "Agent", ID: "a"}
+	task := policy.UID{Type: "Task", ID: "k"}
+	user := policy.UID{Type: "User", ID: "ann"}
+	module := policy.UID{Type: "Module", ID: "sha256:0"}
+	r := &host.Run{
+		ID: "s/" + path, Session: "s", Task: "k", Tenant: "t", User: "ann", Owner: "ann", Agent: &host.Agent{Name: "a"},
+		Module: "sha256:0", Plugin: "p", Needs: []string{"read", "write", "keyed", "think", "emit"}, Turn: 1, Path: path, Parent: parent,
+	}
+	entity := policy.Entity{UID: policy.UID{Type: "Run", ID: r.ID}, Parents: []policy.UID{agent, task}, Attrs: map[string]any{
+		"agent": agent, "task": task, "module": module, "user": user, "depth": int64(0),
+	}}
+	known := []policy.Entity{
+		{UID: agent, Attrs: map[string]any{"module": module}},
+		{UID: task, Attrs: map[string]any{"state": "active", "user": user}},
+		{UID: user, Attrs: map[string]any{"name": "ann"}},
+		{UID: module, Attrs: map[string]any{"name": "p", "version": ""}},
+	}
+	if parent != nil {
+		r.Depth = parent.Depth + 1
+		entity.Attrs["depth"] = int64(r.Depth)
+		entity.Attrs["parent"] = policy.UID{Type: "Run", ID: parent.ID}
+		entity.Parents = append(entity.Parents, policy.UID{Type: "Run", ID: parent.ID})
+		known = parent.Known.Entities
+	}
+	r.Known = &policy.Known{Entities: append(slices.Clone(known), entity)}
+	return r
+}
+
+// begin starts the passage of turn 1 with what the journal has of it.
+func (w *world) begin(opt gate.TurnOptions) (*gate.Turn, *gate.Guest) {
+	w.t.Helper()
+	for e, err := range w.journals.Read(context.Background(), "t", "s", 1) {
+		if host.CodeOf(err) == host.ErrNotFound {
+			break
+		}
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		if e.Kind != host.EntryOpen {
+			opt.Past = append(opt.Past, e)
+		}
+	}
+	opt.Session, opt.Journal = "s", w.log
+	opt.Payload = func(ctx context.Context, e host.Entry) ([]byte, error) { return w.journals.Payload(ctx, "t", e) }
+	if opt.Label.Sources == nil {
+		opt.Label = abi.Label{Integrity: abi.Trusted, Readers: []string{"ann"}, Sources: []string{"user:ann"}}
+	}
+	turn, err := w.gate.Begin(opt)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return turn, turn.Guest(run(nil, "1"), time.Unix(1, 0))
+}
+
+// crash loses what was not committed and takes the session over.
+func (w *world) crash() {
+	w.t.Helper()
+	var err error
+	if w.log, err = w.journals.Acquire(context.Background(), "t", "s"); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+func (w *world) commit() {
+	w.t.Helper()
+	if err := w.log.Commit(context.Background()); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+func (w *world) took() []string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	out := w.performed
+	w.performed = nil
+	return out
+}
+
+func call(t testing.TB, g *gate.Guest, name, request string) abi.Result {
+	t.Helper()
+	b, err := g.Call(context.Background(), name, []byte(request))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var r abi.Result
+	if err := json.Unmarshal(b, &r); err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+func code(r abi.Result) abi.Code {
+	if r.Error == nil {
+		return ""
+	}
+	return r.Error.Code
+}
+
+func TestEveryCallIsDecided(t *testing.T) {
+	w := newWorld(t)
+	_, g := w.begin(gate.TurnOptions{})
+	for _, tt := range []struct {
+		name, request string
+		code          abi.Code
+		policy        string
+	}{
+		{"read", `{"path":"x"}`, "", ""},
+		{"write", `{"path":"x"}`, "", ""},
+		{"write", `{"path":"locked"}`, abi.CodeDenied, "locked"},
+		{"read", `{`, abi.CodeInvalid, ""},
+		{"nothing", `{}`, abi.CodeNotFound, ""},
+		{"reply", `{}`, abi.CodeNotFound, ""},
+		{"read", `{"path":{"$handle":3}}`, abi.CodeNotFound, ""},
+		{"read", `{"path":"x","$timeout_ms":-1}`, abi.CodeInvalid, ""},
+	} {
+		if tt.name == "reply" {
+			continue // guests reach it by Reply only; see TestReply
+		}
+		r := call(t, g, tt.name, tt.request)
+		if code(r) != tt.code || r.Error != nil && r.Error.Policy != tt.policy {
+			t.Errorf("%s %s: %+v, want %s by %q", tt.name, tt.request, r.Error, tt.code, tt.policy)
+		}
+	}
+	want := []string{"read 1/1 x #1", "write 1/2 x #1"}
+	if d := cmp.Diff(want, w.took()); d != "" {
+		t.Errorf("performed: %s", d)
+	}
+}
+
+func TestNeedsAreTheCeiling(t *testing.T) {
+	w := newWorld(t)
+	turn, _ := w.begin(gate.TurnOptions{})
+	r := run(nil, "1")
+	r.Needs = []string{"read"}
+	if r := call(t, turn.Guest(r, time.Unix(1, 0)), "write", `{"path":"x"}`); code(r) != abi.CodeDenied {
+		t.Errorf("a call beyond the needs: %+v", r)
+	}
+	if got := w.took(); len(got) > 0 {
+		t.Errorf("performed %v", got)
+	}
+}
+
+func TestTheWholeChainMustBeAllowed(t *testing.T) {
+	w := newWorld(t)
+	turn, _ := w.begin(gate.TurnOptions{})
+	child := turn.Guest(run(run(nil, "1"), "1/1"), time.Unix(1, 0))
+	if r := call(t, child, "read", `{"path":"private"}`); code(r) != abi.CodeDenied || r.Error.Policy != "shallow" {
+		t.Errorf("child: %+v", r)
+	}
+	if r := call(t, child, "read", `{"path":"open"}`); r.Error != nil {
+		t.Errorf("child: %+v", r)
+	}
+	if got := w.took(); !slices.Equal(got, []string{"read 1/1/2 open #1"}) {
+		t.Errorf("performed %v", got)
+	}
+}
+
+func TestEffectsWaitForTheirIntent(t *testing.T) {
+	w := newWorld(t)
+	_, g := w.begin(gate.TurnOptions{})
+	durable := func(kind host.EntryKind) (n int) {
+		for e, err := range w.journals.Read(context.Background(), "t", "s", 1) {
+			if err == nil && e.Kind == kind {
+				n++
+			}
+		}
+		return n
+	}
+	call(t, g, "read", `{"path":"x"}`)
+	if n := durable(host.EntryIntent); n != 0 {
+		t.Errorf("%d intents are durable after an observation", n)
+	}
+	w.caps["write"].(*capability).perform = func(context.Context, *host.Call) (host.Output, error) {
+		if i, r := durable(host.EntryIntent), durable(host.EntryResult); i != 2 || r != 1 {
+			t.Errorf("while the effect is performed %d intents and %d results are durable, want 2 and 1", i, r)
+		}
+		return host.Output{}, nil
+	}
+	call(t, g, "write", `{"path":"x"}`)
+}
+
+func TestRecordedCallsAreNotPerformedAgain(t *testing.T) {
+	w := newWorld(t)
+	script := func(g *gate.Guest) (out []string) {
+		for _, c := range [][2]string{{"read", `{"path":"a"}`}, {"write", `{"path":"b"}`}, {"write", `{"path":"locked"}`}, {"read", `{"path":"c"}`}} {
+			b, err := g.Call(context.Background(), c[0], []byte(c[1]))
+			out = append(out, fmt.Sprint(string(b), err, g.Clock()))
+		}
+		return out
+	}
+	_, g := w.begin(gate.TurnOptions{})
+	first := script(g)
+	w.commit()
+	w.took()
+	w.crash()
+	turn, g := w.begin(gate.TurnOptions{})
+	second := script(g)
+	if d := cmp.Diff(first, second); d != "" {
+		t.Errorf("the replay saw something else: %s", d)
+	}
+	if got := w.took(); len(got) > 0 {
+		t.Errorf("performed again: %v", got)
+	}
+	if err := turn.Finish(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestRecovery(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		code abi.Code
+		want []string
+	}{
+		{"keyed", "", []string{"keyed 1/1 x #2"}},
+		{"think", "", []string{"think 1/1 x #2"}},
+		{"write", abi.CodeUnknownOutcome, nil},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			w := newWorld(t)
+			k := w.caps[tt.name].(*capability)
+			var keys []string
+			stop := errors.New("the host dies here")
+			k.perform = func(_ context.Context, c *host.Call) (host.Output, error) {
+				keys = append(keys, c.Key)
+				return host.Output{}, &gate.Fatal{Err: stop}
+			}
+			_, g := w.begin(gate.TurnOptions{})
+			if _, err := g.Call(context.Background(), tt.name, []byte(`{"path":"x"}`)); !errors.Is(err, stop) {
+				t.Fatal(err)
+			}
+			w.took()
+			w.crash()
+			k.perform = func(_ context.Context, c *host.Call) (host.Output, error) {
+				keys = append(keys, c.Key)
+				return host.Output{}, nil
+			}
+			for range 2 { // the second time from the record
+				_, g = w.begin(gate.TurnOptions{})
+				if r := call(t, g, tt.name, `{"path":"x"}`); code(r) != tt.code {
+					t.Errorf("got %+v, want %q", r, tt.code)
+				}
+				w.commit()
+				w.crash()
+			}
+			if d := cmp.Diff(tt.want, w.took()); d != "" {
+				t.Error(d)
+			}
+			if len(slices.Compact(keys)) != 1 {
+				t.Errorf("idempotency keys differ: %v", keys)
+			}
+		})
+	}
+}
+
+func TestDivergenceIsNamed(t *testing.T) {
+	w := newWorld(t)
+	_, g := w.begin(gate.TurnOptions{})
+	call(t, g, "read", `{"path":"a"}`)
+	call(t, g, "read", `{"path":"b"}`)
+	w.commit()
+	for _, tt := range []struct{ name, request string }{{"read", `{"path":"other"}`}, {"write", `{"path":"a"}`}} {
+		w.crash()
+		_, g = w.begin(gate.TurnOptions{})
+		_, err := g.Call(context.Background(), tt.name, []byte(tt.request))
+		if !errors.Is(err, host.CauseDiverged) || !strings.Contains(err.Error(), "1/1") {
+			t.Errorf("%v: %v", tt, err)
+		}
+	}
+	w.crash()
+	turn, g := w.begin(gate.TurnOptions{})
+	call(t, g, "read", `{"path":"a"}`)
+	if err := turn.Finish(); !errors.Is(err, host.CauseDiverged) || !strings.Contains(err.Error(), "1/2") {
+		t.Errorf("a turn that stops short: %v", err)
+	}
+	if got := w.took(); len(got) != 2 {
+		t.Errorf("performed %v", got)
+	}
+}
+
+func TestModes(t *testing.T) {
+	for _, tt := range []struct {
+		mode        gate.Mode
+		read, write string
+	}{
+		{gate.Live, "", ""},
+		{gate.Dry, "unavailable", "unavailable"},
+		{gate.Shadow, "", "unavailable"},
+	} {
+		w := newWorld(t)
+		_, g := w.begin(gate.TurnOptions{Mode: tt.mode})
+		read, write := code(call(t, g, "read", `{"path":"x"}`)), code(call(t, g, "write", `{"path":"x"}`))
+		if string(read) != tt.read || string(write) != tt.write {
+			t.Errorf("mode %d: read %q, write %q", tt.mode, read, write)
+		}
+		if r := call(t, g, "write", `{"path":"locked"}`); code(r) != abi.CodeDenied {
+			t.Errorf("mode %d decides %+v", tt.mode, r)
+		}
+	}
+	w := newWorld(t)
+	_, g := w.begin(gate.TurnOptions{})
+	call(t, g, "read", `{"path":"x"}`)
+	w.commit()
+	_, g = w.begin(gate.TurnOptions{Mode: gate.Replay})
+	call(t, g, "read", `{"path":"x"}`)
+	if _, err := g.Call(context.Background(), "read", []byte(`{"path":"y"}`)); !errors.Is(err, host.CauseJournalEnds) {
+		t.Errorf("replay goes on after the journal: %v", err)
+	}
+}
+
+func TestBudget(t *testing.T) {
+	w := newWorld(t)
+	turn, g := w.begin(gate.TurnOptions{Budget: host.Budget{Tokens: 250, Calls: 4}})
+	var got []abi.Code
+	for range 3 {
+		got = append(got, code(call(t, g, "think", `{}`)))
+	}
+	got = append(got, code(call(t, g, "read", `{"path":"x"}`)), code(call(t, g, "read", `{"path":"x"}`)))
+	want := []abi.Code{"", "", abi.CodeBudgetExceeded, "", abi.CodeBudgetExceeded}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Error(d)
+	}
+	if u, _ := turn.Used(); u.InputTokens != 200 {
+		t.Errorf("used %+v", u)
+	}
+	w.commit()
+	w.crash()
+	turn, g = w.begin(gate.TurnOptions{Budget: host.Budget{Tokens: 250, Calls: 4}})
+	call(t, g, "think", `{}`)
+	if u, _ := turn.Used(); u.InputTokens != 100 {
+		t.Errorf("a replayed call is charged as %+v", u)
+	}
+}
+
+func TestLabelsTaintTheSession(t *testing.T) {
+	w := newWorld(t)
+	turn, g := w.begin(gate.TurnOptions{})
+	w.caps["think"].(*capability).perform = func(context.Context, *host.Call) (host.Output, error) {
+		return host.Output{OK: []byte(`1`), Derived: true}, nil
+	}
+	call(t, g, "think", `{}`)
+	if l := turn.Label(); l.Integrity != abi.Trusted {
+		t.Errorf("after a derived result: %+v", l)
+	}
+	w.caps["read"].(*capability).perform = func(context.Context, *host.Call) (host.Output, error) {
+		return host.Output{OK: []byte(`1`), Labels: abi.Labels{"": {Integrity: abi.Endorsed, Public: true}, "/a": {Sources: []string{"web"}, Readers: []string{"ann", "bob"}}}}, nil
+	}
+	call(t, g, "read", `{"path":"x"}`)
+	want := abi.Label{Readers: []string{"ann"}, Sources: []string{"user:ann", "web"}}
+	if d := cmp.Diff(want, turn.Label()); d != "" {
+		t.Error(d)
+	}
+}
+
+func TestParallelCalls(t *testing.T) {
+	w := newWorld(t)
+	release := map[string]chan struct{}{"a": make(chan struct{}), "b": make(chan struct{}), "c": make(chan struct{})}
+	w.caps["read"].(*capability).perform = func(_ context.Context, c *host.Call) (host.Output, error) {
+		path := c.Class.State.(string)
+		<-release[path]
+		ok, _ := json.Marshal(path)
+		return host.Output{OK: ok}, nil
+	}
+	script := func(g *gate.Guest, order []string) (out []string) {
+		for i, p := range []string{"a", "b", "c"} {
+			r := call(t, g, abi.CallStart, `{"name":"read","request":{"path":"`+p+`"}}`)
+			if string(r.OK) != fmt.Sprintf(`{"id":%d}`, i+1) {
+				t.Fatalf("started %s", r.OK)
+			}
+		}
+		for i, wait := range []string{`{"ids":[1,2,3],"min":1}`, `{"ids":[1,2],"min":1}`, `{"ids":[1]}`} {
+			if order != nil {
+				close(release[order[i]])
+			}
+			out = append(out, string(call(t, g, abi.CallWait, wait).OK))
+		}
+		return out
+	}
+	_, g := w.begin(gate.TurnOptions{})
+	first := script(g, []string{"c", "b", "a"})
+	if !strings.Contains(first[0], `"id":3`) || !strings.Contains(first[0], `"pending":[1,2]`) || !strings.Contains(first[1], `"id":2`) {
+		t.Errorf("delivered %v", first)
+	}
+	if r := call(t, g, abi.CallWait, `{"ids":[1]}`); code(r) != abi.CodeInvalid {
+		t.Errorf("a second delivery: %+v", r)
+	}
+	w.commit()
+	w.crash()
+	turn, g := w.begin(gate.TurnOptions{})
+	if d := cmp.Diff(first, script(g, nil)); d != "" {
+		t.Errorf("replayed in another order: %s", d)
+	}
+	if err := turn.Finish(); err != nil {
+		t.Error(err)
+	}
+	if got := w.took(); len(got) != 3 {
+		t.Errorf("performed %v", got)
+	}
+	for _, bad := range []string{`{`, `{"name":"reply","request":{}}`, `{"name":"call_wait","request":{}}`} {
+		if r := call(t, g, abi.CallStart, bad); code(r) != abi.CodeInvalid {
+			t.Errorf("start %s: %+v", bad, r)
+		}
+	}
+}
+
+func TestCancelledAndStopped(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		cause error
+		code  abi.Code
+	}{
+		{"read", host.CauseCancelled, abi.CodeCancelled},
+		{"write", host.CauseCancelled, abi.CodeUnknownOutcome},
+		{"write", host.CauseStopping, ""},
+	} {
+		w := newWorld(t)
+		ctx, cancel := context.WithCancelCause(context.Background())
+		w.caps[tt.name].(*capability).perform = func(ctx context.Context, _ *host.Call) (host.Output, error) {
+			cancel(tt.cause)
+			<-ctx.Done()
+			return host.Output{}, ctx.Err()
+		}
+		_, g := w.begin(gate.TurnOptions{})
+		b, err := g.Call(ctx, tt.name, []byte(`{"path":"x"}`))
+		if errors.Is(tt.cause, host.CauseStopping) {
+			if !errors.Is(err, host.CauseStopping) {
+				t.Errorf("%+v: %s %v", tt, b, err)
+			}
+			continue
+		}
+		var r abi.Result
+		_ = json.Unmarshal(b, &r)
+		if err != nil || code(r) != tt.code {
+			t.Errorf("%+v: %s %v", tt, b, err)
+		}
+		b, err = g.Call(ctx, "read", []byte(`{"path":"y"}`))
+		if err != nil || !bytes.Contains(b, []byte(`"cancelled"`)) {
+			t.Errorf("the next call of a cancelled turn: %s %v", b, err)
+		}
+	}
+}
+
+func TestTimeLimitIsAResult(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := gate.New(gate.Options{Capabilities: map[string]host.Capability{"read": slow{}}, Policy: yes{}, Now: time.Now, Log: slog.New(slog.DiscardHandler)})
+		turn, err := g.Begin(gate.TurnOptions{Session: "s", Journal: &memoryLog{}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := call(t, turn.Guest(run(nil, "1"), time.Now()), "read", `{"path":"x","$timeout_ms":1500}`)
+		if code(r) != abi.CodeTimeout {
+			t.Errorf("%+v", r)
+		}
+	})
+}
+
+// slow waits for its context and sees only its own fields of the request.
+type slow struct{}
+
+func (slow) Classify(_ context.Context, c *host.Call) (host.Class, error) {
+	if string(c.Request) != `{"path":"x"}` {
+		return host.Class{}, &abi.Error{Code: abi.CodeInvalid, Message: string(c.Request)}
+	}
+	return host.Class{Action: "fileRead", Kind: host.Observe, Recovery: abi.RecoverRead}, nil
+}
+
+func (slow) Perform(ctx context.Context, _ *host.Call) (host.Output, error) {
+	<-ctx.Done()
+	return host.Output{}, ctx.Err()
+}
+
+type yes struct{}
+
+func (yes) Authorize(context.Context, *policy.Request) policy.Decision {
+	return policy.Decision{Allowed: true}
+}
+
+// memoryLog numbers entries and keeps nothing: inside a synctest bubble no real
+// store can be waited for.
+type memoryLog struct{ n uint64 }
+
+func (l *memoryLog) Append(_ context.Context, e host.Entry, _ any, _ []byte, _ ...words.Op) (host.Entry, error) {
+	l.n++
+	e.Seq, e.Time = l.n, time.Now()
+	return e, nil
+}
+func (*memoryLog) Commit(context.Context) error { return nil }
+func (*memoryLog) Flush()                       {}
+func (*memoryLog) Hash(b []byte) string         { return string(b) }
+func (*memoryLog) Epoch() uint32                { return 0 }
+
+func TestStreamsAreDurableBeforeTheyAreSeen(t *testing.T) {
+	w := newWorld(t)
+	w.caps["think"].(*capability).perform = func(ctx context.Context, c *host.Call) (host.Output, error) {
+		for _, word := range []string{"one", "two"} {
+			if err := c.Emit(ctx, abi.Emit{Content: []abi.Content{abi.Text(word)}}); err != nil {
+				return host.Output{}, err
+			}
+		}
+		var chunks []string
+		for e, err := range w.journals.Read(ctx, "t", "s", 1) {
+			if err == nil && e.Kind == host.EntryChunk {
+				chunks = append(chunks, string(e.Body))
+			}
+		}
+		if d := cmp.Diff([]string{`{"attempt":1,"offset":0}`, `{"attempt":1,"offset":1}`}, chunks); d != "" {
+			t.Error(d)
+		}
+		return host.Output{}, nil
+	}
+	_, g := w.begin(gate.TurnOptions{})
+	call(t, g, "think", `{}`)
+	if err := g.Reply(context.Background(), []byte(`{"status":"done"}`)); err != nil {
+		t.Errorf("reply: %v", err)
+	}
+}
+
+func BenchmarkCall(b *testing.B) {
+	w := newWorld(b)
+	_, g := w.begin(gate.TurnOptions{})
+	request := []byte(`{"path":"notes/today.md"}`)
+	w.caps["read"].(*capability).perform = func(context.Context, *host.Call) (host.Output, error) {
+		return host.Output{OK: []byte(`{"text":"x"}`)}, nil
+	}
+	b.ReportAllocs()
+	for i := 0; b.Loop(); i++ {
+		if _, err := g.Call(context.Background(), "read", request); err != nil {
+			b.Fatal(err)
+		}
+		if i%500 == 499 {
+			b.StopTimer()
+			w.commit()
+			w.took()
+			b.StartTimer()
+		}
+	}
+	b.ReportMetric(float64(b.Elapsed().Microseconds())/float64(b.N), "µs/call")
+}

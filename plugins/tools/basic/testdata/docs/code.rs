@@ -1,0 +1,3 @@
+func approve(call Call) error {
+	return journal.Append(call.Digest)
+}
