@@ -22,13 +22,48 @@ import (
 var types = func() map[string]reflect.Type {
 	m := map[string]reflect.Type{}
 	for _, v := range []any{
-		abi.Result{}, abi.Start{}, abi.Started{}, abi.WaitFor{}, abi.Waited{}, abi.Finished{}, abi.Emit{}, abi.Progress{},
-		abi.Await{}, abi.SessionMemory{}, abi.SessionMemoryResult{}, abi.Content{}, abi.Resource{}, abi.Error{},
-		abi.Event{}, abi.Caller{}, abi.Binding{}, abi.Reply{}, abi.Wait{}, abi.FileRead{}, abi.FileContent{},
-		abi.FileWrite{}, abi.FileList{}, abi.FileListing{}, abi.FileInfo{}, abi.HTTPRequest{}, abi.HTTPResponse{},
-		abi.Label{}, abi.Labels{}, abi.Manifest{}, abi.Message{}, abi.ToolCall{}, abi.ChatRequest{}, abi.ChatResponse{},
-		abi.Usage{}, abi.EmbedRequest{}, abi.EmbedResponse{}, abi.Tool{}, abi.ToolAnnotations{}, abi.ToolList{},
-		abi.ToolCallParams{}, abi.ToolResult{},
+		abi.Result{},
+		abi.Start{},
+		abi.Started{},
+		abi.WaitFor{},
+		abi.Waited{},
+		abi.Finished{},
+		abi.Emit{},
+		abi.Progress{},
+		abi.Await{},
+		abi.SessionMemory{},
+		abi.SessionMemoryResult{},
+		abi.Content{},
+		abi.Resource{},
+		abi.Error{},
+		abi.Event{},
+		abi.Caller{},
+		abi.Binding{},
+		abi.Reply{},
+		abi.Wait{},
+		abi.FileRead{},
+		abi.FileContent{},
+		abi.FileWrite{},
+		abi.FileList{},
+		abi.FileListing{},
+		abi.FileInfo{},
+		abi.HTTPRequest{},
+		abi.HTTPResponse{},
+		abi.Label{},
+		abi.Labels{},
+		abi.Manifest{},
+		abi.Message{},
+		abi.ToolCall{},
+		abi.ChatRequest{},
+		abi.ChatResponse{},
+		abi.Usage{},
+		abi.EmbedRequest{},
+		abi.EmbedResponse{},
+		abi.Tool{},
+		abi.ToolAnnotations{},
+		abi.ToolList{},
+		abi.ToolCallParams{},
+		abi.ToolResult{},
 	} {
 		t := reflect.TypeOf(v)
 		m[t.Name()] = t
@@ -42,26 +77,26 @@ type example struct {
 	Message json.RawMessage `json:"message"`
 }
 
-func examples(t testing.TB) []example {
-	t.Helper()
+func examples(tb testing.TB) []example {
+	tb.Helper()
 	files, err := filepath.Glob("testdata/*.jsonl")
 	if err != nil || len(files) == 0 {
-		t.Fatalf("no golden messages: %v", err)
+		tb.Fatalf("no golden messages: %v", err)
 	}
 	var all []example
 	for _, file := range files {
 		if !strings.HasSuffix(file, "_refused.jsonl") {
-			all = append(all, lines[example](t, file)...)
+			all = append(all, lines[example](tb, file)...)
 		}
 	}
 	return all
 }
 
-func lines[T any](t testing.TB, file string) []T {
-	t.Helper()
+func lines[T any](tb testing.TB, file string) []T {
+	tb.Helper()
 	b, err := os.ReadFile(file)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	var out []T
 	for line := range bytes.Lines(b) {
@@ -69,7 +104,7 @@ func lines[T any](t testing.TB, file string) []T {
 		d := json.NewDecoder(bytes.NewReader(line))
 		d.DisallowUnknownFields()
 		if err := d.Decode(&v); err != nil {
-			t.Fatalf("%s: %v in %s", file, err, line)
+			tb.Fatalf("%s: %v in %s", file, err, line)
 		}
 		out = append(out, v)
 	}
@@ -83,7 +118,7 @@ func strict(b []byte, into any) error {
 }
 
 // encode writes JSON without Go's escapes for HTML.
-func encode(t testing.TB, v any) string {
+func encode(t *testing.T, v any) string {
 	t.Helper()
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)

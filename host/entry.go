@@ -88,15 +88,9 @@ type Intent struct {
 	Module   string          `json:"module"`
 	Decision policy.Decision `json:"decision"`
 	Flow     abi.Label       `json:"flow"` // of the context that chose the call
-	Evidence *Evidence       `json:"evidence,omitempty"`
-}
-
-// Evidence is what a refused call was decided from, beyond the Intent, so that it
-// can be decided again under other policies.
-type Evidence struct {
-	Resource policy.Entity   `json:"resource"`
-	Entities []policy.Entity `json:"entities,omitempty"`
-	Context  map[string]any  `json:"context,omitempty"` // what the capability added
+	// Evidence is what a refusal was decided from, in the policy engine's own form, so
+	// that it can be decided again under other policies.
+	Evidence json.RawMessage `json:"evidence,omitempty"`
 }
 
 // Outcome is a call's end.

@@ -37,6 +37,7 @@ func BenchmarkConvert(b *testing.B) {
 
 // manyPolicies is the starter set and scoped policies in a realistic mix, n in all.
 func manyPolicies(b *testing.B, n int) map[string][]byte {
+	b.Helper()
 	files := map[string][]byte{}
 	for _, name := range []string{"limits.cedar", "agents.cedar", "files.cedar", "tools.cedar"} {
 		src, err := fs.ReadFile(Starter(), name)

@@ -13,20 +13,20 @@ import (
 )
 
 // messages are the lines of a joined error, each of which must be a *Problem.
-func messages(t testing.TB, err error) []string {
-	t.Helper()
+func messages(tb testing.TB, err error) []string {
+	tb.Helper()
 	if err == nil {
 		return nil
 	}
 	var many interface{ Unwrap() []error }
 	if !errors.As(err, &many) {
-		t.Fatalf("not a joined error: %v", err)
+		tb.Fatalf("not a joined error: %v", err)
 	}
 	var out []string
 	for _, e := range many.Unwrap() {
 		var p *Problem
 		if !errors.As(e, &p) {
-			t.Fatalf("%v is a %T", e, e)
+			tb.Fatalf("%v is a %T", e, e)
 		}
 		out = append(out, p.Error())
 	}

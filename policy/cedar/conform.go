@@ -115,6 +115,7 @@ func mismatch(path string, got types.Value, want resolved.IsType) string {
 		if s, ok := got.(types.Set); ok {
 			return setMismatch(path, s, want)
 		}
+	default: // scalars are compared by name below
 	}
 	if w, g := typeName(want), kindOf(got); w != g {
 		return fmt.Sprintf("%s is a %s where the schema wants a %s", path, g, w)

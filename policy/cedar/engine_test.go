@@ -111,12 +111,12 @@ func TestOddRequestsDeny(t *testing.T) {
 		change func(*policy.Request)
 		want   string
 	}{
-		{"unknown action", func(r *policy.Request) { r.Action.ID = "callModle" }, `the schema has no action Action::"callModle"; did you mean callModel?`},
+		{"unknown action", func(r *policy.Request) { r.Action.ID = "callModl" }, `the schema has no action Action::"callModl"; did you mean callModel?`},
 		{"no action", func(r *policy.Request) { r.Action = policy.UID{} }, `the schema has no action ::"";`},
 		{"action group", func(r *policy.Request) { r.Action.ID = "egress" }, `Action::"egress" is a group of actions, not one that can be asked for`},
 		{"principal type", func(r *policy.Request) { r.Principal = u("User", "ann") }, `User::"ann" cannot be the principal of Action::"callModel"; that is a Run`},
 		{"resource type", func(r *policy.Request) { r.Resource = u("User", "ann") }, `User::"ann" cannot be the resource of Action::"callModel"; that is a Model`},
-		{"unknown resource type", func(r *policy.Request) { r.Resource = u("Modle", "a") }, `Modle::"a" cannot be the resource of`},
+		{"unknown resource type", func(r *policy.Request) { r.Resource = u("Wombat", "a") }, `Wombat::"a" cannot be the resource of`},
 		{"context key missing", func(r *policy.Request) { delete(r.Context, "flow") }, `Action::"callModel": context.flow is missing`},
 		{"context key nested", with("left", map[string]any{"tokens": 1, "calls": 1}), `Action::"callModel": context.left.usdMicros is missing`},
 		{"context key unknown", with("ip", netip.MustParseAddr("::1")), `Action::"callModel": context.ip is not in the schema; leave it out, or use one of approval, argsDigest,`},

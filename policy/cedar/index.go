@@ -19,13 +19,13 @@ import (
 // Uids are numbered, because most that a request is in are named by no policy and
 // drop out before buckets are tried.
 type index struct {
-	numbers map[types.EntityUID]uint32
+	numbers map[types.EntityUID]int
 	buckets map[bucket][]entry
 	size    int
 }
 
 // bucket is a scope by the numbers of its uids; 0 is anything.
-type bucket struct{ principal, action, resource uint32 }
+type bucket struct{ principal, action, resource int }
 
 type entry struct {
 	id     cedarlang.PolicyID
@@ -35,7 +35,7 @@ type entry struct {
 }
 
 func newIndex() *index {
-	return &index{numbers: map[types.EntityUID]uint32{}, buckets: map[bucket][]entry{}}
+	return &index{numbers: map[types.EntityUID]int{}, buckets: map[bucket][]entry{}}
 }
 
 func (ix *index) add(id cedarlang.PolicyID, p *cedarlang.Policy) {
@@ -55,27 +55,20 @@ func (ix *index) add(id cedarlang.PolicyID, p *cedarlang.Policy) {
 // "is" stay, as the bucket says only that the request is in the entity.
 func unscoped(p *ast.Policy) *cedarlang.Policy {
 	q := *p
-	switch s := q.Principal.(type) {
-	case ast.ScopeTypeIn:
+	if in, ok := q.Principal.(ast.ScopeTypeIsIn); ok {
+		q.Principal = ast.Scope{}.Is(in.Type)
+	} else if _, ok := q.Principal.(ast.ScopeTypeIn); ok {
 		q.Principal = ast.Scope{}.All()
-	case ast.ScopeTypeIsIn:
-		q.Principal = ast.Scope{}.Is(s.Type)
 	}
-	if len(named(q.Action)) > 0 && !isEq(q.Action) {
+	if _, eq := q.Action.(ast.ScopeTypeEq); !eq && len(named(q.Action)) > 0 {
 		q.Action = ast.Scope{}.All()
 	}
-	switch s := q.Resource.(type) {
-	case ast.ScopeTypeIn:
+	if in, ok := q.Resource.(ast.ScopeTypeIsIn); ok {
+		q.Resource = ast.Scope{}.Is(in.Type)
+	} else if _, ok := q.Resource.(ast.ScopeTypeIn); ok {
 		q.Resource = ast.Scope{}.All()
-	case ast.ScopeTypeIsIn:
-		q.Resource = ast.Scope{}.Is(s.Type)
 	}
 	return cedarlang.NewPolicyFromAST((*plainast.Policy)(&q))
-}
-
-func isEq(scope ast.IsScopeNode) bool {
-	_, ok := scope.(ast.ScopeTypeEq)
-	return ok
 }
 
 // named returns the uids a scope names, nil if it names none. "is" alone is left to
@@ -95,15 +88,15 @@ func named(scope ast.IsScopeNode) []types.EntityUID {
 	}
 }
 
-func (ix *index) number(uids []types.EntityUID) []uint32 {
+func (ix *index) number(uids []types.EntityUID) []int {
 	if len(uids) == 0 {
-		return []uint32{0}
+		return []int{0}
 	}
-	var ns []uint32
+	var ns []int
 	for _, u := range uids {
 		n, ok := ix.numbers[u]
 		if !ok {
-			n = uint32(len(ix.numbers)) + 1
+			n = len(ix.numbers) + 1
 			ix.numbers[u] = n
 		}
 		if !slices.Contains(ns, n) {
@@ -116,8 +109,8 @@ func (ix *index) number(uids []types.EntityUID) []uint32 {
 // candidates are the policies that can apply to one request.
 type candidates struct {
 	index                         *index
-	principals, actions, resource []uint32
-	room                          [16]uint32
+	principals, actions, resource []int
+	room                          [16]int
 }
 
 func (ix *index) candidates(q *query) *candidates {
@@ -130,15 +123,15 @@ func (ix *index) candidates(q *query) *candidates {
 }
 
 // numbered returns the numbers of those uids that policies name, and 0. It takes
-// them from room and returns what is left of that.
-func (ix *index) numbered(uids []types.EntityUID, room []uint32) (numbers, rest []uint32) {
-	numbers = append(room, 0)
+// them from the empty room and returns what is left of that.
+func (ix *index) numbered(uids []types.EntityUID, room []int) (numbers, rest []int) {
+	room = append(room, 0)
 	for _, u := range uids {
 		if n, ok := ix.numbers[u]; ok {
-			numbers = append(numbers, n)
+			room = append(room, n)
 		}
 	}
-	return numbers, numbers[len(numbers):]
+	return room, room[len(room):]
 }
 
 // All implements cedarlang.PolicyIterator. Each policy comes once.

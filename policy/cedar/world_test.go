@@ -65,20 +65,20 @@ func ask(action string, resource policy.Entity, context map[string]any) *policy.
 	}
 }
 
-func starterSet(t testing.TB) *Set {
-	t.Helper()
+func starterSet(tb testing.TB) *Set {
+	tb.Helper()
 	s, err := Load(Starter())
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return s
 }
 
-func compile(t testing.TB, src string) *Set {
-	t.Helper()
+func compile(tb testing.TB, src string) *Set {
+	tb.Helper()
 	s, err := Compile(map[string][]byte{"p.cedar": []byte(src)})
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return s
 }

@@ -39,7 +39,11 @@ func TestExtism(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer plugin.Close(t.Context())
+	t.Cleanup(func() {
+		if err := plugin.Close(context.Background()); err != nil {
+			t.Error(err)
+		}
+	})
 	for event, want := range map[string]string{"parallel": "A!! B!! C!!", "config": "kmtrue", "denied": ""} {
 		in, err := json.Marshal(abi.Event{Type: abi.EventSignal, Name: event})
 		if err != nil {

@@ -7,9 +7,12 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 
@@ -21,9 +24,9 @@ import (
 )
 
 // build compiles the Go package in folder to Wasm once for all tests.
-func build(t testing.TB, folder string, arguments ...string) []byte {
+func build(t *testing.T, folder string, arguments ...string) []byte {
 	t.Helper()
-	key := folder + " " + filepath.Join(arguments...)
+	key := folder + " " + strings.Join(arguments, " ")
 	once, _ := builds.LoadOrStore(key, sync.OnceValues(func() ([]byte, error) { return compile(folder, arguments) }))
 	b, err := once.(func() ([]byte, error))()
 	if err != nil {
@@ -35,20 +38,20 @@ func build(t testing.TB, folder string, arguments ...string) []byte {
 var builds sync.Map
 
 func compile(folder string, arguments []string) ([]byte, error) {
-	out, err := os.CreateTemp("", "*.wasm")
+	to, err := os.MkdirTemp("", "guest")
 	if err != nil {
 		return nil, err
 	}
-	defer os.Remove(out.Name())
-	defer out.Close()
-	arguments = append([]string{"build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-buildmode=c-shared", "-o", out.Name()}, arguments...)
+	out := filepath.Join(to, "guest.wasm")
+	arguments = append([]string{"build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-buildmode=c-shared", "-o", out}, arguments...)
 	cmd := exec.Command("go", append(arguments, ".")...)
 	cmd.Dir = folder
 	cmd.Env = append(os.Environ(), "GOOS=wasip1", "GOARCH=wasm")
 	if b, err := cmd.CombinedOutput(); err != nil {
-		return nil, errors.Join(err, errors.New(string(b)))
+		return nil, fmt.Errorf("go build in %s: %w: %s", folder, err, b)
 	}
-	return os.ReadFile(out.Name())
+	wasm, err := os.ReadFile(out)
+	return wasm, errors.Join(err, os.RemoveAll(to))
 }
 
 // wasmHost is the least host that a guest runs on: Extism's memory blocks, the
@@ -67,11 +70,15 @@ type wasmHost struct {
 }
 
 // newWasmHost instantiates a guest, whose every capability answer performs.
-func newWasmHost(t testing.TB, wasm []byte, answer func(name string, request []byte) []byte) *wasmHost {
+func newWasmHost(t *testing.T, wasm []byte, answer func(name string, request []byte) []byte) *wasmHost {
 	t.Helper()
 	ctx := t.Context()
 	r := wazero.NewRuntimeWithConfig(ctx, wazero.NewRuntimeConfigInterpreter())
-	t.Cleanup(func() { r.Close(context.Background()) })
+	t.Cleanup(func() {
+		if err := r.Close(context.Background()); err != nil {
+			t.Error(err)
+		}
+	})
 	wasi_snapshot_preview1.MustInstantiate(ctx, r)
 	h := &wasmHost{answer: answer, config: map[string]string{}, memory: make([]byte, 8), lengths: map[uint64]uint64{}}
 	compiled, err := r.CompileModule(ctx, wasm)
@@ -79,7 +86,7 @@ func newWasmHost(t testing.TB, wasm []byte, answer func(name string, request []b
 		t.Fatal(err)
 	}
 	h.environment(t, r)
-	h.capabilities(t, r, compiled)
+	h.capabilities(t, r, importsOf(t, wasm)[abi.NamespaceUser])
 	h.module, err = r.InstantiateModule(ctx, compiled, wazero.NewModuleConfig().WithStartFunctions("_initialize"))
 	if err != nil {
 		t.Fatal(err)
@@ -87,7 +94,7 @@ func newWasmHost(t testing.TB, wasm []byte, answer func(name string, request []b
 	return h
 }
 
-func (h *wasmHost) environment(t testing.TB, r wazero.Runtime) {
+func (h *wasmHost) environment(t *testing.T, r wazero.Runtime) {
 	t.Helper()
 	env := r.NewHostModuleBuilder(abi.NamespaceEnv)
 	for name, f := range map[string]any{
@@ -123,10 +130,10 @@ func (h *wasmHost) environment(t testing.TB, r wazero.Runtime) {
 	}
 }
 
-func (h *wasmHost) capabilities(t testing.TB, r wazero.Runtime, m wazero.CompiledModule) {
+func (h *wasmHost) capabilities(t *testing.T, r wazero.Runtime, names []string) {
 	t.Helper()
 	user := r.NewHostModuleBuilder(abi.NamespaceUser)
-	for _, name := range imports(m, abi.NamespaceUser) {
+	for _, name := range names {
 		user = user.NewFunctionBuilder().WithFunc(func(_ context.Context, b uint64) uint64 {
 			return h.block(h.answer(name, bytes.Clone(h.bytes(b))))
 		}).Export(name)
@@ -136,13 +143,39 @@ func (h *wasmHost) capabilities(t testing.TB, r wazero.Runtime, m wazero.Compile
 	}
 }
 
-// imports lists what a module imports from a namespace.
-func imports(m wazero.CompiledModule, namespace string) []string {
-	var names []string
-	for _, f := range m.ImportedFunctions() {
-		if module, name, _ := f.Import(); module == namespace {
-			names = append(names, name)
+// importsOf reads a module's import section: names by namespace, of functions,
+// which are all that Go imports.
+func importsOf(t *testing.T, wasm []byte) map[string][]string {
+	t.Helper()
+	b := bytes.NewReader(wasm[8:])
+	number := func() uint64 {
+		n, err := binary.ReadUvarint(b)
+		if err != nil {
+			t.Fatal(err)
 		}
+		return n
+	}
+	text := func() string {
+		s := make([]byte, number())
+		if _, err := io.ReadFull(b, s); err != nil {
+			t.Fatal(err)
+		}
+		return string(s)
+	}
+	for section := number(); section != 2; section = number() {
+		if _, err := b.Seek(int64(number()), io.SeekCurrent); err != nil {
+			t.Fatal(err)
+		}
+	}
+	number() // the section's length
+	names := map[string][]string{}
+	for range number() {
+		namespace, name := text(), text()
+		if kind := number(); kind != 0 {
+			t.Fatalf("%s.%s is not a function", namespace, name)
+		}
+		number() // its type
+		names[namespace] = append(names[namespace], name)
 	}
 	return names
 }
@@ -156,7 +189,8 @@ func (h *wasmHost) block(b []byte) uint64 {
 
 func (h *wasmHost) bytes(b uint64) []byte { return h.memory[b : b+h.lengths[b]] }
 
-func (h *wasmHost) free(t testing.TB, b uint64) {
+func (h *wasmHost) free(t *testing.T, b uint64) {
+	t.Helper()
 	if _, ok := h.lengths[b]; !ok {
 		t.Errorf("block %d is freed and not in use", b)
 	}
@@ -172,7 +206,7 @@ func (h *wasmHost) setting(key string) uint64 {
 }
 
 // call runs an export. A guest must leave no block behind but its output.
-func (h *wasmHost) call(t testing.TB, export string, input []byte) ([]byte, error) {
+func (h *wasmHost) call(t *testing.T, export string, input []byte) ([]byte, error) {
 	t.Helper()
 	h.input, h.output, h.err = input, nil, ""
 	results, err := h.module.ExportedFunction(export).Call(t.Context())

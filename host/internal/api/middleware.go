@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"github.com/labstack/echo/v4"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/vespiary/vespiary/host"
 )
@@ -29,6 +31,7 @@ func (s *Server) begin(next echo.HandlerFunc) echo.HandlerFunc {
 		r, t := c.Request(), s.route(c)
 		if t != nil {
 			r.Pattern = t.Method + " " + t.Path // names the span and the metric
+			trace.SpanFromContext(r.Context()).SetAttributes(attribute.String("http.route", t.Path))
 		}
 		x := &exchange{id: r.Header.Get("X-Request-Id"), server: s}
 		if !requestID.MatchString(x.id) {

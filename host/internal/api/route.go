@@ -2,6 +2,7 @@ package api
 
 import (
 	"net/http"
+	"net/url"
 	"strings"
 
 	"github.com/labstack/echo/v4"
@@ -39,6 +40,9 @@ func (s *Server) register(t *Route) {
 		r := c.Request()
 		for i, name := range c.ParamNames() {
 			value := c.ParamValues()[i]
+			if r.URL.RawPath != "" { // echo then matched that, and leaves it escaped
+				value, _ = url.PathUnescape(value) // the server parsed it
+			}
 			if value == "" { // of "/v1/sessions/", which echo matches with {id}
 				return echo.ErrNotFound
 			}

@@ -208,9 +208,9 @@ models:
 		{c.Models["unset"].Key, "", "VESPIARY_TEST_NONE"},
 		{c.Models["gone"].Key, "", "${file:gone}"},
 	} {
-		got, err := tc.secret.Reveal()
+		got, err := tc.secret.Resolve()
 		if got != tc.want || (err != nil) != (tc.fail != "") || err != nil && !strings.Contains(err.Error(), tc.fail) {
-			t.Errorf("%v: Reveal() = %q, %v", tc.secret, got, err)
+			t.Errorf("%v: Resolve() = %q, %v", tc.secret, got, err)
 		}
 	}
 	printed := fmt.Sprintf("%v %+v %#v", c.Models, c.Models, c.Models)

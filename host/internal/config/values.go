@@ -110,10 +110,10 @@ func (s Secret) GoString() string { return strconv.Quote(s.String()) }
 // IsZero reports whether the configuration gives no secret.
 func (s Secret) IsZero() bool { return s.text == "" }
 
-// Reveal returns the text with all references followed: a variable that is set,
+// Resolve returns the text with all references followed: a variable that is set,
 // or a file without the line end at its end. The error names the reference and
 // never what it leads to.
-func (s Secret) Reveal() (string, error) {
+func (s Secret) Resolve() (string, error) {
 	var failed error
 	out := reference.ReplaceAllStringFunc(s.text, func(ref string) string {
 		value, err := s.follow(reference.FindStringSubmatch(ref))

@@ -74,23 +74,36 @@ func envelope(c *host.Call) (time.Duration, *abi.Error) {
 }
 
 // authorize asks policy about every run that the call is made for, and reserves
-// what the call may use of the budget.
-func (t *Turn) authorize(ctx context.Context, c *host.Call) *abi.Error {
+// what the call may use of the budget. A refusal comes with what it was decided from.
+func (t *Turn) authorize(ctx context.Context, c *host.Call) (json.RawMessage, *abi.Error) {
 	if over := t.reserve(c); over != nil {
-		return over
+		return nil, over
 	}
-	c.Allowed = t.decide(ctx, c, c.Class)
+	var r *policy.Request
+	c.Allowed, r = t.decide(ctx, c, c.Class)
 	if c.Allowed.Allowed {
-		return nil
+		return nil, nil
 	}
 	t.release(c.Class.Tokens)
-	return denial(c.Name, c.Class, c.Allowed)
+	return t.evidence(r), denial(c.Name, c.Class, c.Allowed)
 }
 
-// decide evaluates the whole chain: the run itself, then each one it acts for.
-func (t *Turn) decide(ctx context.Context, c *host.Call, class host.Class) policy.Decision {
+// evidence asks the policy engine to put a request down, where it can.
+func (t *Turn) evidence(r *policy.Request) json.RawMessage {
+	engine, ok := t.gate.opt.Policy.(interface {
+		Evidence(r *policy.Request) json.RawMessage
+	})
+	if !ok {
+		return nil
+	}
+	return engine.Evidence(r)
+}
+
+// decide evaluates the whole chain: the run itself, then each one it acts for. It
+// returns the request that the decision answers.
+func (t *Turn) decide(ctx context.Context, c *host.Call, class host.Class) (policy.Decision, *policy.Request) {
 	var last policy.Decision
-	r := policy.Request{
+	r := &policy.Request{
 		Action:   policy.UID{Type: "Action", ID: class.Action},
 		Resource: class.Resource.UID,
 		Context:  t.context(c, class),
@@ -98,11 +111,11 @@ func (t *Turn) decide(ctx context.Context, c *host.Call, class host.Class) polic
 	}
 	for run := c.Run; run != nil; run = run.Parent {
 		r.Principal, r.Known = policy.UID{Type: "Run", ID: run.ID}, run.Known
-		if last = t.gate.opt.Policy.Authorize(ctx, &r); !last.Allowed {
-			return last
+		if last = t.gate.opt.Policy.Authorize(ctx, r); !last.Allowed {
+			break
 		}
 	}
-	return last
+	return last, r
 }
 
 func (t *Turn) context(c *host.Call, class host.Class) map[string]any {

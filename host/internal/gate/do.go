@@ -31,10 +31,11 @@ func (t *Turn) Do(ctx context.Context, run *host.Run, path, name string, request
 		return d, host.CauseStopping
 	}
 	limit, refusal := t.classify(ctx, c)
+	var evidence json.RawMessage
 	if refusal == nil {
-		refusal = t.authorize(ctx, c)
+		evidence, refusal = t.authorize(ctx, c)
 	}
-	if err := t.intend(ctx, c, hash); err != nil {
+	if err := t.intend(ctx, c, hash, evidence); err != nil {
 		return d, err
 	}
 	if refusal != nil {
@@ -52,7 +53,7 @@ func (t *Turn) call(run *host.Run, path, name string, request []byte) *host.Call
 }
 
 // intend records decision and intent, durably when the call will act on the world.
-func (t *Turn) intend(ctx context.Context, c *host.Call, hash string) error {
+func (t *Turn) intend(ctx context.Context, c *host.Call, hash string, evidence json.RawMessage) error {
 	if c.Class.Action == "" { // it was refused before it could be classified
 		return nil
 	}
@@ -61,7 +62,7 @@ func (t *Turn) intend(ctx context.Context, c *host.Call, hash string) error {
 		Action: c.Class.Action, Resource: c.Class.Resource.UID, Detail: c.Class.Resource.UID.ID,
 		Kind: c.Class.Kind, Recovery: recoveryOf(c),
 		Run: c.Run.ID, Module: c.Run.Module, Decision: c.Allowed, Flow: t.Label(),
-		Evidence: evidence(c),
+		Evidence: evidence,
 	}, c.Request)
 	if c.Begun.IsZero() {
 		c.Begun = e.Time
@@ -70,14 +71,6 @@ func (t *Turn) intend(ctx context.Context, c *host.Call, hash string) error {
 		return err
 	}
 	return t.opt.Journal.Commit(ctx)
-}
-
-// evidence is kept of refusals only: it is for whoever asks why, and what to change.
-func evidence(c *host.Call) *host.Evidence {
-	if c.Allowed.Allowed {
-		return nil
-	}
-	return &host.Evidence{Resource: c.Class.Resource, Entities: c.Class.Entities, Context: c.Class.Context}
 }
 
 func recoveryOf(c *host.Call) abi.Recovery {

@@ -51,7 +51,7 @@ func (t *Turn) mayEmit(ctx context.Context, c *host.Call, request []byte) error 
 	if err != nil {
 		return err
 	}
-	if d := t.decide(ctx, c, class); !d.Allowed {
+	if d, _ := t.decide(ctx, c, class); !d.Allowed {
 		return denial(abi.CallEmit, class, d)
 	}
 	return nil

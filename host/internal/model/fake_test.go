@@ -74,6 +74,7 @@ type openAIRequest struct {
 
 // openAI serves chat completions as OpenAI does.
 func openAI(t *testing.T) http.HandlerFunc {
+	t.Helper()
 	return func(w http.ResponseWriter, r *http.Request) {
 		var q openAIRequest
 		if err := json.NewDecoder(r.Body).Decode(&q); err != nil || r.URL.Path != "/v1/chat/completions" {
@@ -177,6 +178,7 @@ type anthropicRequest struct {
 
 // anthropic serves messages as Anthropic does.
 func anthropic(t *testing.T) http.HandlerFunc {
+	t.Helper()
 	return func(w http.ResponseWriter, r *http.Request) {
 		var q anthropicRequest
 		if err := json.NewDecoder(r.Body).Decode(&q); err != nil || r.URL.Path != "/v1/messages" || q.MaxTokens == 0 {

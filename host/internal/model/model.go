@@ -96,6 +96,7 @@ func New(s Settings, o Options) (Provider, error) {
 	}
 }
 
+// openAI checks what only this dialect has a setting for.
 func openAI(s Settings, o Options) (Provider, error) {
 	switch s.MaxTokensParam {
 	case "", "max_tokens", "max_completion_tokens":

@@ -44,6 +44,8 @@ func ResolveSecret(ref string) (Secret, error) {
 	}
 }
 
+// fromEnv treats an empty variable as unset: a key that is empty by mistake would
+// only show as a refusal of the provider, later.
 func fromEnv(ref, name string) (Secret, error) {
 	value := strings.TrimSpace(os.Getenv(name))
 	if value == "" {
@@ -52,11 +54,13 @@ func fromEnv(ref, name string) (Secret, error) {
 	return checked(ref, value)
 }
 
+// fromFile wants an absolute path, because a service's working directory is not
+// where its configuration lies.
 func fromFile(ref, path string) (Secret, error) {
 	if !filepath.IsAbs(path) {
 		return Secret{}, fmt.Errorf("secret %s: give the file's absolute path", ref)
 	}
-	f, err := os.Open(path) //nolint:gosec // the operator's own configuration names the file
+	f, err := os.Open(path)
 	if err != nil {
 		return Secret{}, fmt.Errorf("secret %s: %w", ref, err)
 	}

@@ -22,16 +22,19 @@ const key = "test-key-8c1f5d"
 // providers makes every provider the suite runs on.
 var providers = map[string]func(t *testing.T) model.Provider{
 	"openai": func(t *testing.T) model.Provider {
+		t.Helper()
 		s := httptest.NewServer(openAI(t))
 		t.Cleanup(s.Close)
 		return provider(t, model.Settings{Provider: model.OpenAI, Model: "fake", BaseURL: s.URL, Key: model.NewSecret(key)})
 	},
 	"anthropic": func(t *testing.T) model.Provider {
+		t.Helper()
 		s := httptest.NewServer(anthropic(t))
 		t.Cleanup(s.Close)
 		return provider(t, model.Settings{Provider: model.Anthropic, Model: "fake", BaseURL: s.URL, Key: model.NewSecret(key)})
 	},
 	"offline": func(t *testing.T) model.Provider {
+		t.Helper()
 		return provider(t, model.Settings{Provider: model.Offline})
 	},
 }
@@ -78,6 +81,7 @@ func TestSuite(t *testing.T) {
 }
 
 func suiteChat(t *testing.T, name string, p model.Provider) {
+	t.Helper()
 	got, err := p.Chat(t.Context(), model.Request{Messages: []abi.Message{
 		{Role: abi.RoleSystem, Content: []abi.Content{abi.Text("Be brief.")}}, user("Hello"),
 	}}, nil)
@@ -97,6 +101,7 @@ func suiteChat(t *testing.T, name string, p model.Provider) {
 }
 
 func suiteTools(t *testing.T, _ string, p model.Provider) {
+	t.Helper()
 	r := model.Request{Messages: []abi.Message{user("What time is it?")}, Tools: []abi.Tool{clock}}
 	got, err := p.Chat(t.Context(), r, nil)
 	if err != nil {
@@ -122,6 +127,7 @@ func suiteTools(t *testing.T, _ string, p model.Provider) {
 }
 
 func suiteStream(t *testing.T, _ string, p model.Provider) {
+	t.Helper()
 	for _, tools := range [][]abi.Tool{nil, {clock}} {
 		r := model.Request{Messages: []abi.Message{user("What time is it?")}, Tools: tools}
 		whole, err := p.Chat(t.Context(), r, nil)
@@ -146,6 +152,7 @@ func suiteStream(t *testing.T, _ string, p model.Provider) {
 }
 
 func suiteStop(t *testing.T, _ string, p model.Provider) {
+	t.Helper()
 	stop, calls := errors.New("enough"), 0
 	_, err := p.Chat(t.Context(), model.Request{Messages: []abi.Message{user("Hello")}}, func(string) error {
 		calls++
@@ -157,6 +164,7 @@ func suiteStop(t *testing.T, _ string, p model.Provider) {
 }
 
 func suiteCancel(t *testing.T, _ string, p model.Provider) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	_, err := p.Chat(ctx, model.Request{Messages: []abi.Message{user("Please hang")}}, func(string) error {
 		cancel()
@@ -168,6 +176,7 @@ func suiteCancel(t *testing.T, _ string, p model.Provider) {
 }
 
 func suiteDeadline(t *testing.T, _ string, p model.Provider) {
+	t.Helper()
 	ctx, cancel := context.WithDeadline(t.Context(), time.Unix(0, 0))
 	defer cancel()
 	_, err := p.Chat(ctx, model.Request{Messages: []abi.Message{user("Hello")}}, nil)
@@ -177,6 +186,7 @@ func suiteDeadline(t *testing.T, _ string, p model.Provider) {
 }
 
 func suiteConcurrent(t *testing.T, _ string, p model.Provider) {
+	t.Helper()
 	var wg sync.WaitGroup
 	for i := range 8 {
 		wg.Go(func() {

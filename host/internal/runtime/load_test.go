@@ -24,7 +24,7 @@ func importing(module, name string, params, results []byte) []byte {
 }
 
 func TestRefusedImports(t *testing.T) {
-	twice, err := wasm.Strip(Module())
+	twice, err := wasm.Strip(Assemble())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -42,11 +42,11 @@ func TestRefusedImports(t *testing.T) {
 		"namespace":        {importing("env", "abort", nil, nil), "imports abort from env; the host offers"},
 		"wasi function":    {importing("wasi_snapshot_preview1", "fork", nil, nil), "imports fork from wasi_snapshot_preview1; the host offers args_get, "},
 		"wasi type":        {importing("wasi_snapshot_preview1", "sched_yield", nil, nil), "sched_yield as () -> () and it is () -> i32"},
-		"memory":           {Module(Section(2, Vec(Join(String("env"), String("memory"), []byte{2, 0, 1})))), "imports the memory env.memory"},
+		"memory":           {Assemble(Section(2, Vec(Join(String("env"), String("memory"), []byte{2, 0, 1})))), "imports the memory env.memory"},
 		"two manifests":    {append(append(twice, manifest...), manifest...), "carries 2 manifests"},
 		"component":        {[]byte("\x00asm\x0d\x00\x01\x00"), "component"},
 		"not well typed":   {Guest{Code: []byte{Drop}}.Bytes(), "drop"},
-		"import bomb":      {Module(Section(2, U32(0xffffffff))), "exceed the limit"},
+		"import bomb":      {Assemble(Section(2, U32(0xffffffff))), "exceed the limit"},
 		"memory at once":   {Guest{Memory: Join([]byte{0}, U32(1025))}.Bytes(), "64 MiB of memory at once"},
 	}
 	onEngines(t, func(t *testing.T, e runtime.Engine) {
@@ -108,7 +108,7 @@ func TestInfo(t *testing.T) {
 }
 
 func TestExportsThatCannotBeCalled(t *testing.T) {
-	module := Module(
+	module := Assemble(
 		Section(1, Vec(Type([]byte{I32}, nil), Type(nil, []byte{I64}), Type(nil, nil))),
 		Section(3, Vec([]byte{0}, []byte{1}, []byte{2})),
 		Section(5, Vec([]byte{0, 1})),
@@ -134,7 +134,7 @@ func TestExportsThatCannotBeCalled(t *testing.T) {
 // TestCommand runs modules whose initialisation is not a reactor's.
 func TestCommand(t *testing.T) {
 	sets := func(name string) []byte { // name sets a global; run traps unless it is set
-		return Module(
+		return Assemble(
 			Section(1, Vec(Type(nil, nil))), Section(3, Vec([]byte{0}, []byte{0})),
 			Section(6, Vec([]byte{I32, 1, I32Const, 0, End})),
 			Section(7, Vec(Join(String(name), []byte{0, 0}), Join(String("run"), []byte{0, 1}))),

@@ -39,7 +39,7 @@ func (s *Service) Turn(ctx context.Context, c host.Caller, session string, turn 
 		if err != nil {
 			return host.Turn{}, err
 		}
-		if e.Turn != 0 && e.Turn != turn && e.Kind != host.EntryAccepted && e.Kind != host.EntryResult {
+		if e.Turn != 0 && e.Turn != turn && e.Kind != host.EntryAccepted && e.Kind != host.EntryStart && e.Kind != host.EntryResult {
 			continue
 		}
 		if err := v.add(e); err != nil {

@@ -175,3 +175,15 @@ func (s *Service) busy() int {
 }
 
 var errParked = errors.New("session: parked")
+
+// Ready reports why the host would refuse new work: it stops, or cannot write.
+func (s *Service) Ready(ctx context.Context) error {
+	s.mu.Lock()
+	closed := s.closed
+	s.mu.Unlock()
+	if closed {
+		return host.Errorf(host.ErrUnavailable, "the host is stopping")
+	}
+	_, err := s.opt.Store.Commit(ctx, store.Batch{Ops: []store.Op{{Key: []byte("ready"), Value: []byte{}}}})
+	return full("the host", err)
+}

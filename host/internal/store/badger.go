@@ -28,8 +28,9 @@ func dataKey(key []byte) []byte {
 	return append(append(make([]byte, 0, 1+len(key)), dataSpace), key...)
 }
 
-// openBadger opens the database, turning Badger's panics into errors.
-func openBadger(o Options, dir string) (db *badger.DB, err error) {
+// openBadger opens the database, turning Badger's panics into errors, and says how
+// far it has come.
+func openBadger(o Options, dir string) (db *badger.DB, held redo.Held, err error) {
 	defer func() {
 		if r := recover(); r != nil {
 			err = fmt.Errorf("%v", r)
@@ -39,10 +40,14 @@ func openBadger(o Options, dir string) (db *badger.DB, err error) {
 		}
 	}()
 	bo := o.badger(dir)
-	if err := verify(bo, o.SkipVerify); err != nil {
-		return nil, err
+	if held.Synced, err = verify(bo, o.SkipVerify); err != nil {
+		return nil, held, err
 	}
-	return badger.OpenManaged(bo)
+	if db, err = badger.OpenManaged(bo); err != nil {
+		return nil, held, err
+	}
+	held.Newest = store.Revision(db.MaxVersion())
+	return db, held, nil
 }
 
 // applier writes records to Badger.

@@ -16,6 +16,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dgraph-io/badger/v4"
+	"github.com/dgraph-io/badger/v4/table"
+
 	"github.com/vespiary/vespiary/host/store"
 )
 
@@ -207,34 +210,57 @@ func killRound(t *testing.T, dir string, setBack bool, acked *[crashWriters]uint
 	return n, errors.Join(os.RemoveAll(filepath.Join(dir, "db")), os.Rename(filepath.Join(dir, "old"), filepath.Join(dir, "db")))
 }
 
-// copyTorn copies a folder while its files change, leaving out holes.
+// copyTorn copies a folder while its files change. A table that the manifest names
+// is on disk, so a copy that missed one is made again.
 func copyTorn(t *testing.T, from, to string) {
 	t.Helper()
-	if err := os.RemoveAll(to); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.MkdirAll(to, 0o700); err != nil {
-		t.Fatal(err)
-	}
-	entries, err := os.ReadDir(from)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, e := range entries {
-		b, err := os.ReadFile(filepath.Join(from, e.Name()))
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
+	for range 100 {
+		check(t, os.RemoveAll(to))
+		check(t, os.MkdirAll(to, 0o700))
+		copyFile(t, from, to, badger.ManifestFilename)
+		entries, err := os.ReadDir(from)
+		check(t, err)
+		for _, e := range entries {
+			if e.Name() != badger.ManifestFilename {
+				copyFile(t, from, to, e.Name())
+			}
 		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		size := int64(len(b))
-		b = bytes.TrimRight(b, "\x00")
-		path := filepath.Join(to, e.Name())
-		if err := errors.Join(os.WriteFile(path, b, 0o600), os.Truncate(path, size)); err != nil {
-			t.Fatal(err)
+		if hasTables(t, to) {
+			return
 		}
 	}
+	t.Fatal("no copy has all tables")
+}
+
+// copyFile copies a file if it exists, and leaves out zeros at its end.
+func copyFile(t *testing.T, from, to, name string) {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join(from, name))
+	if errors.Is(err, fs.ErrNotExist) {
+		return
+	}
+	check(t, err)
+	path := filepath.Join(to, name)
+	check(t, os.WriteFile(path, bytes.TrimRight(b, "\x00"), 0o600))
+	check(t, os.Truncate(path, int64(len(b))))
+}
+
+func hasTables(t *testing.T, dir string) bool {
+	t.Helper()
+	for id := range tables(t, dir) {
+		if _, err := os.Stat(table.NewFilename(id, dir)); err != nil {
+			return false
+		}
+	}
+	return true
+}
+
+// tables are those that the manifest names, if there is one.
+func tables(t *testing.T, dir string) map[uint64]badger.TableManifest {
+	t.Helper()
+	m, err := manifest(badger.DefaultOptions(dir))
+	check(t, err)
+	return m.Tables
 }
 
 // checkAfterKill opens the store and looks for what was acknowledged.

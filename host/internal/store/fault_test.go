@@ -141,6 +141,10 @@ func TestLocked(t *testing.T) {
 	closeStore(t, s)
 }
 
+// crashSize makes a store of 12 values with two segments of redo log, and 12 that
+// are in tables only.
+const crashSize = 400 << 10
+
 // crashedStore is a store as a crash leaves it: with a redo log to apply and tables.
 func crashedStore(t *testing.T) (dir string) {
 	t.Helper()
@@ -148,7 +152,7 @@ func crashedStore(t *testing.T) (dir string) {
 	s := open(t, Options{Dir: from, Edge: true, MinFree: 1})
 	for round := range 2 {
 		for i := range 12 {
-			commit(t, s, put(fmt.Sprintf("key/%d/%02d", round, i), noise(1<<20, uint64(i))))
+			commit(t, s, put(fmt.Sprintf("key/%d/%02d", round, i), noise(crashSize, uint64(i))))
 		}
 		if round == 0 { // tables that are not in the redo log
 			closeStore(t, s)
@@ -166,6 +170,7 @@ func crashedStore(t *testing.T) (dir string) {
 // fails with a message, or finds everything; it never ends the process.
 func TestDamagedDatabase(t *testing.T) {
 	dir := crashedStore(t)
+	minor := map[string]bool{".vlog": true, "DISCARD": true, "KEYREGISTRY": true, "LOCK": true}
 	var files []string
 	for _, sub := range []string{"db", "redo"} {
 		found, err := filepath.Glob(filepath.Join(dir, sub, "*"))
@@ -180,11 +185,15 @@ func TestDamagedDatabase(t *testing.T) {
 		if kind == "" {
 			kind = filepath.Base(file)
 		}
-		if seen[kind]++; seen[kind] > 2 {
+		if seen[kind]++; seen[kind] > 1 && kind != ".redo" {
 			continue
 		}
 		for name, change := range damages {
+			if minor[kind] && name != "empty" && name != "1st byte" {
+				continue
+			}
 			t.Run(filepath.Base(file)+"/"+name, func(t *testing.T) {
+				t.Parallel()
 				copied := copyStore(t, dir)
 				rel, err := filepath.Rel(dir, file)
 				if err != nil {
@@ -202,20 +211,12 @@ func TestDamagedDatabase(t *testing.T) {
 	}
 }
 
-// needed tells whether damage of a file must be noticed. What else there is holds
-// nothing that the redo log does not hold too, or nothing at all.
+// needed tells whether any damage of a file must be noticed. Others may have parts
+// that do not matter: segments used before, and logs whose content is elsewhere.
 func needed(t *testing.T, dir, file string) bool {
-	switch filepath.Ext(file) {
-	case ".redo":
-		return true
-	case ".sst": // unless it awaits removal
-		f, err := os.Open(filepath.Join(dir, "db", badger.ManifestFilename))
-		check(t, err)
-		defer f.Close()
-		m, _, err := badger.ReplayManifestFile(f, 0, badger.DefaultOptions(""))
-		check(t, err)
+	if filepath.Ext(file) == ".sst" { // unless it awaits removal
 		id, _ := table.ParseFileID(file)
-		_, ok := m.Tables[id]
+		_, ok := tables(t, filepath.Join(dir, "db"))[id]
 		return ok
 	}
 	return filepath.Base(file) == badger.ManifestFilename
@@ -230,10 +231,9 @@ var damages = map[string]func(*testing.T, string) bool{
 		info, err := os.Stat(path)
 		return check(t, err) && check(t, os.Truncate(path, info.Size()/2))
 	},
-	"first byte":  flip(func(int) int { return 0 }),
+	"1st byte":    flip(func(int) int { return 0 }),
 	"10th byte":   flip(func(int) int { return 10 }),
 	"middle":      flip(func(n int) int { return n / 2 }),
-	"third":       flip(func(n int) int { return n / 3 }),
 	"near end":    flip(func(n int) int { return n - 40 }),
 	"5th to last": flip(func(n int) int { return n - 5 }),
 	"last byte":   flip(func(n int) int { return n - 1 }),
@@ -291,7 +291,7 @@ func opened(t *testing.T, dir string, mustFail bool) {
 	for round := range 2 {
 		for i := range 12 {
 			key := fmt.Sprintf("key/%d/%02d", round, i)
-			if it, err := get(t, s, key); err != nil || !bytes.Equal(it.Value, noise(1<<20, uint64(i))) {
+			if it, err := get(t, s, key); err != nil || !bytes.Equal(it.Value, noise(crashSize, uint64(i))) {
 				t.Errorf("%s after opening without an error: %d bytes, %v", key, len(it.Value), err)
 			}
 		}
@@ -306,7 +306,7 @@ func TestDatabaseRemoved(t *testing.T) {
 	commit(t, s, put("a", []byte("1")))
 	closeStore(t, s)
 	check(t, os.RemoveAll(filepath.Join(dir, "db")))
-	if _, err := Open(t.Context(), o); err == nil || !strings.Contains(err.Error(), "set back or removed") {
+	if _, err := Open(t.Context(), o); err == nil || !strings.Contains(err.Error(), "one of them was set back or removed") {
 		t.Errorf("open without the database: %v", err)
 	}
 }

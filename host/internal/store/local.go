@@ -67,10 +67,14 @@ func (s *Local) open(ctx context.Context) (err error) {
 	if err := s.roomToRedo(); err != nil {
 		return err
 	}
-	if s.db, err = openBadger(s.opts, filepath.Join(s.opts.Dir, "db")); err != nil {
+	dir := filepath.Join(s.opts.Dir, "db")
+	if err := s.sweep(dir); err != nil {
 		return err
 	}
-	held := store.Revision(s.db.MaxVersion())
+	var held redo.Held
+	if s.db, held, err = openBadger(s.opts, dir); err != nil {
+		return err
+	}
 	if s.log, err = s.redo(ctx, held); err != nil {
 		return err
 	}
@@ -81,7 +85,7 @@ func (s *Local) open(ctx context.Context) (err error) {
 }
 
 // redo opens the log and applies it to Badger.
-func (s *Local) redo(ctx context.Context, held store.Revision) (*redo.Log, error) {
+func (s *Local) redo(ctx context.Context, held redo.Held) (*redo.Log, error) {
 	a := &applier{db: s.db}
 	defer a.cancel()
 	o := redo.Options{Dir: s.redoDir(), SegmentSize: s.opts.profile().segment, Sync: s.opts.syncFile}
@@ -105,15 +109,16 @@ func (s *Local) redo(ctx context.Context, held store.Revision) (*redo.Log, error
 
 func (s *Local) redoDir() string { return filepath.Join(s.opts.Dir, "redo") }
 
+func (s *Local) redoFiles() []string {
+	files, _ := filepath.Glob(filepath.Join(s.redoDir(), "*.redo")) // the pattern is valid
+	return files
+}
+
 // roomToRedo makes sure that opening cannot fill the disk: Badger writes the redo
 // log twice, to a memtable's log and to a table, and flushes what it has itself.
 func (s *Local) roomToRedo() error {
-	files, err := filepath.Glob(filepath.Join(s.redoDir(), "*.redo"))
-	if err != nil {
-		return err
-	}
 	need := s.opts.profile().memtable
-	for _, f := range files {
+	for _, f := range s.redoFiles() {
 		if info, err := os.Stat(f); err == nil {
 			need += 2 * info.Size()
 		}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"slices"
 	"strings"
 	"unicode"
 )
@@ -30,22 +31,26 @@ func terms(text string) []string {
 // "approved" and "approving" are one. It need not make words, only to treat the
 // query and the files alike.
 func stem(w string) string {
-	switch {
-	case len(w) > 4 && (strings.HasSuffix(w, "ies") || strings.HasSuffix(w, "ied")):
-		return w[:len(w)-3] + "y"
-	case len(w) > 5 && strings.HasSuffix(w, "ing"):
-		w = undouble(w[:len(w)-3])
-	case len(w) > 4 && strings.HasSuffix(w, "ed"):
-		w = undouble(w[:len(w)-2])
-	case len(w) > 4 && (strings.HasSuffix(w, "sses") || strings.HasSuffix(w, "xes") || strings.HasSuffix(w, "ches") || strings.HasSuffix(w, "shes")):
-		w = w[:len(w)-2]
-	case len(w) > 3 && strings.HasSuffix(w, "s") && !strings.HasSuffix(w, "ss") && !strings.HasSuffix(w, "us") && !strings.HasSuffix(w, "is"):
-		w = w[:len(w)-1]
+	switch n := len(w); {
+	case n > 4 && ends(w, "ies", "ied"):
+		return w[:n-3] + "y"
+	case n > 5 && ends(w, "ing"):
+		w = undouble(w[:n-3])
+	case n > 4 && ends(w, "ed"):
+		w = undouble(w[:n-2])
+	case n > 4 && ends(w, "sses", "xes", "ches", "shes"):
+		w = w[:n-2]
+	case n > 3 && ends(w, "s") && !ends(w, "ss", "us", "is"):
+		w = w[:n-1]
 	}
 	if len(w) > 3 {
 		w = strings.TrimSuffix(w, "e")
 	}
 	return w
+}
+
+func ends(w string, endings ...string) bool {
+	return slices.ContainsFunc(endings, func(e string) bool { return strings.HasSuffix(w, e) })
 }
 
 // undouble turns "runn" into "run", but leaves "call" alone.

@@ -43,9 +43,10 @@ type Call struct {
 }
 
 // New returns a host for one test.
-func New(t testing.TB) *Host {
+func New(tb testing.TB) *Host {
+	tb.Helper()
 	h := &Host{
-		Files: map[string]string{}, Settings: map[string]string{}, t: t,
+		Files: map[string]string{}, Settings: map[string]string{}, t: tb,
 		answers: map[string]func(json.RawMessage) (any, error){},
 		lists:   map[string][]json.RawMessage{}, values: map[string]json.RawMessage{},
 	}

@@ -4,10 +4,12 @@
 package apitest
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"net/http"
 	"net/http/httptest"
 	"testing"
 	"time"
@@ -120,4 +122,23 @@ func Start(t testing.TB, routes func(s *Sessions) []api.Route, change func(*api.
 	ts := httptest.NewServer(srv.Handler())
 	t.Cleanup(ts.Close)
 	return &Server{URL: ts.URL, Sessions: s}
+}
+
+// Post sends body to a server without a network, holds the answer against the
+// document, and fails the test when it is a fault of the host's.
+func Post(t *testing.T, spec *Spec, routes []api.Route, path string, body []byte) {
+	t.Helper()
+	srv, err := api.New(api.Options{Routes: routes, Auth: Auth{}, Now: Now})
+	if err != nil {
+		t.Fatal(err)
+	}
+	req := httptest.NewRequestWithContext(t.Context(), http.MethodPost, path, bytes.NewReader(body))
+	req.Host = "localhost"
+	req.Header.Set("Authorization", "Bearer "+Key)
+	w := httptest.NewRecorder()
+	srv.Handler().ServeHTTP(w, req)
+	if w.Code >= http.StatusInternalServerError {
+		t.Errorf("%d: %s", w.Code, w.Body)
+	}
+	spec.Check(t, http.MethodPost, path, w.Result(), w.Body.Bytes())
 }

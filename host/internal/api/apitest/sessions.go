@@ -40,8 +40,7 @@ type Sessions struct {
 	changed  chan struct{}
 	sessions []*session
 	promises map[string]promise
-	Released chan struct{}
-	Invoked  []host.Invocation
+	accepted []host.Invocation
 }
 
 type session struct {
@@ -59,14 +58,13 @@ var _ api.Sessions = (*Sessions)(nil)
 
 // NewSessions returns a host without sessions.
 func NewSessions() *Sessions {
-	return &Sessions{changed: make(chan struct{}), promises: map[string]promise{}, Released: make(chan struct{})}
+	return &Sessions{changed: make(chan struct{}), promises: map[string]promise{}}
 }
 
 // Release lets the turns of slow and approve end. Call it once.
 func (s *Sessions) Release() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	close(s.Released)
 	for _, x := range s.sessions {
 		for _, t := range x.turns {
 			if t.Status == host.TurnRunning {
@@ -75,6 +73,13 @@ func (s *Sessions) Release() {
 			}
 		}
 	}
+}
+
+// Accepted returns the invocations so far.
+func (s *Sessions) Accepted() []host.Invocation {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.accepted)
 }
 
 // Invoke implements api.Sessions.
@@ -97,7 +102,7 @@ func (s *Sessions) Invoke(_ context.Context, in host.Invocation) (host.Turn, err
 	if err != nil {
 		return host.Turn{}, err
 	}
-	s.Invoked = append(s.Invoked, in)
+	s.accepted = append(s.accepted, in)
 	t := &host.Turn{Session: x.ID, Number: len(x.turns) + 1, Task: "task-1", Agent: x.Agent, Status: host.TurnQueued, Created: true}
 	x.turns = append(x.turns, t)
 	x.Turns++

@@ -1,8 +1,12 @@
 package openai_test
 
 import (
+	"encoding/json"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/vespiary/vespiary/abi"
 	"github.com/vespiary/vespiary/host/internal/api"
 	"github.com/vespiary/vespiary/host/internal/api/apitest"
 	"github.com/vespiary/vespiary/host/internal/api/openai"
@@ -16,4 +20,61 @@ func start(t testing.TB) *apitest.Server { return apitest.Start(t, routes, nil) 
 
 func TestGolden(t *testing.T) {
 	apitest.Golden(t, start, apitest.LoadSpec(t, "../rest/openapi.json"))
+}
+
+// FuzzChat sends any body: the answer is never a fault of the host's, and is what
+// the document says.
+func FuzzChat(f *testing.F) {
+	for _, seed := range []string{
+		`{"model":"echo","messages":[{"role":"user","content":"hi"}]}`,
+		`{"model":"echo","stream":true,"stream_options":{"include_usage":true},"messages":[{"role":"user","content":"hi"}]}`,
+		`{"model":"echo","messages":[{"role":"assistant","tool_calls":[{"function":{"arguments":"{"}}]},{"role":"user","content":"hi"}]}`,
+		`{"model":"echo","messages":[{"role":"user","content":[{"type":"image_url","image_url":{"url":"data:,;base64"}}]}]}`,
+		`{"model":"echo","messages":[{"role":"user","content":[{"type":"file","file":{"file_data":"data:a/b;base64,aGk="}}]}]}`,
+		`{"model":"echo","messages":[null]}`, `{"model":"echo","messages":[{"role":"user","content":[null]}]}`,
+		`{"model":"echo","n":null,"messages":[{"role":"user","content":" "}]}`,
+	} {
+		f.Add([]byte(seed))
+	}
+	spec := apitest.LoadSpec(f, "../rest/openapi.json")
+	f.Fuzz(func(t *testing.T, body []byte) {
+		apitest.Post(t, spec, routes(apitest.NewSessions()), "/v1/chat/completions", body)
+	})
+}
+
+// TestHistory looks at what the agent gets of a conversation.
+func TestHistory(t *testing.T) {
+	s := apitest.NewSessions()
+	apitest.Post(t, apitest.LoadSpec(t, "../rest/openapi.json"), routes(s), "/v1/chat/completions", []byte(`{"model":"history","messages":[
+		{"role":"developer","content":"be kind"},
+		{"role":"assistant","content":null,"refusal":"no","tool_calls":[{"id":"c1","type":"function","function":{"name":"f","arguments":"{\"a\":1}"}}]},
+		{"role":"tool","tool_call_id":"c1","content":"r"},
+		{"role":"user","content":[
+			{"type":"text","text":"look"},
+			{"type":"image_url","image_url":{"url":"data:image/png;base64,aGk="}},
+			{"type":"image_url","image_url":{"url":"https://example.com/a.png"}},
+			{"type":"input_audio","input_audio":{"data":"aGk=","format":"wav"}},
+			{"type":"file","file":{"filename":"a.pdf","file_data":"data:application/pdf;base64,aGk="}}]}]}`))
+	hi := []byte("hi")
+	want := abi.Event{
+		Type: abi.EventMessage,
+		History: []abi.Message{
+			{Role: abi.RoleSystem, Content: []abi.Content{abi.Text("be kind")}},
+			{
+				Role: abi.RoleAssistant, Content: []abi.Content{abi.Text("no")},
+				ToolCalls: []abi.ToolCall{{ID: "c1", Name: "f", Arguments: json.RawMessage(`{"a":1}`)}},
+			},
+			{Role: abi.RoleTool, Content: []abi.Content{abi.Text("r")}, ToolCallID: "c1"},
+		},
+		Content: []abi.Content{
+			abi.Text("look"),
+			{Type: "image", Data: hi, MimeType: "image/png"},
+			{Type: "resource_link", URI: "https://example.com/a.png"},
+			{Type: "audio", Data: hi, MimeType: "audio/wav"},
+			{Type: "resource", Resource: &abi.Resource{URI: "attachment:a.pdf", MimeType: "application/pdf", Blob: hi}},
+		},
+	}
+	if diff := cmp.Diff(want, s.Accepted()[0].Event); diff != "" {
+		t.Error(diff)
+	}
 }

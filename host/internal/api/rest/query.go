@@ -25,7 +25,7 @@ func query(r *http.Request, names ...string) (url.Values, error) {
 	}
 	for name, values := range q {
 		if !slices.Contains(names, name) {
-			return nil, api.Invalid(name, "the parameter %q does not exist here; use %s", name, anyOf(names))
+			return nil, api.Invalid(name, "the parameter %q does not exist here; %s", name, advice(names))
 		}
 		if len(values) > 1 {
 			return nil, api.Invalid(name, "the parameter %s is given %d times; give it once", name, len(values))
@@ -34,11 +34,11 @@ func query(r *http.Request, names ...string) (url.Values, error) {
 	return q, nil
 }
 
-func anyOf(names []string) string {
+func advice(names []string) string {
 	if len(names) == 0 {
-		return "none"
+		return "remove it"
 	}
-	return strings.Join(names, ", ")
+	return "use " + strings.Join(names, ", ")
 }
 
 func limit(q url.Values) (int, error) {

@@ -133,7 +133,7 @@ func (d decoder) value(path string, n ast.Node, v reflect.Value) {
 		d.problem(path, n, "anchors, aliases and tags are not used here; write the value out")
 		return
 	}
-	if t, ok := v.Addr().Interface().(Text); ok {
+	if t, ok := reflect.TypeAssert[Text](v.Addr()); ok {
 		d.text(path, n, t)
 		return
 	}

@@ -108,13 +108,12 @@ func integer(n ast.Node) (int64, bool) {
 	if !ok {
 		return 0, false
 	}
-	switch x := i.Value.(type) {
-	case int64:
-		return x, true
-	case uint64:
-		return int64(x), x <= math.MaxInt64
+	// The parser gives numbers that are not negative as uint64.
+	if u, ok := i.Value.(uint64); ok && u <= math.MaxInt64 {
+		return int64(u), true
 	}
-	return 0, false
+	n64, ok := i.Value.(int64)
+	return n64, ok
 }
 
 func number(n ast.Node) (float64, bool) {

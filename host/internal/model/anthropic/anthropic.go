@@ -4,6 +4,7 @@ package anthropic
 
 import (
 	"context"
+	"maps"
 
 	"github.com/vespiary/vespiary/abi"
 	"github.com/vespiary/vespiary/host/internal/model/wire"
@@ -40,9 +41,7 @@ func New(cfg wire.Config, maxTokens int, cache bool) (*Provider, error) {
 	if cfg.Key.Set() {
 		headers["X-Api-Key"] = cfg.Key
 	}
-	for name, value := range cfg.Headers {
-		headers[name] = value
-	}
+	maps.Copy(headers, cfg.Headers)
 	cfg.Headers = headers
 	client, err := wire.NewClient(cfg)
 	if err != nil {
@@ -71,6 +70,8 @@ func (p *Provider) Chat(ctx context.Context, r wire.Request, delta func(string) 
 	return p.client.Finish(r, names, reply)
 }
 
+// readReply goes by what the server sent, not by what was asked for: a proxy may
+// answer a wish to stream with one document.
 func readReply(a *wire.Answer) (wire.Reply, error) {
 	if a.Streams() {
 		return readStream(a.Body(), a.Deliver)

@@ -35,10 +35,13 @@ type usage struct {
 	CacheWrite *int64 `json:"cache_creation_input_tokens"`
 }
 
+// update takes over the counts that an event has. They are totals, not additions.
 func (u *usage) update(v usage) {
 	for _, f := range []struct{ to, from **int64 }{
-		{&u.Input, &v.Input}, {&u.Output, &v.Output},
-		{&u.CacheRead, &v.CacheRead}, {&u.CacheWrite, &v.CacheWrite},
+		{&u.Input, &v.Input},
+		{&u.Output, &v.Output},
+		{&u.CacheRead, &v.CacheRead},
+		{&u.CacheWrite, &v.CacheWrite},
 	} {
 		if *f.from != nil {
 			*f.to = *f.from
@@ -46,6 +49,8 @@ func (u *usage) update(v usage) {
 	}
 }
 
+// tokens adds the three parts of the input up, because the abi counts what was
+// read from the cache as a part of the input.
 func (u usage) tokens() *wire.Tokens {
 	if u.Input == nil && u.Output == nil {
 		return nil
@@ -99,6 +104,8 @@ func readStream(r io.Reader, deliver func(string) error) (wire.Reply, error) {
 	return wire.Reply{}, wire.Truncated()
 }
 
+// decode finds an error before it looks at the type: some proxies put plain error
+// objects into a stream.
 func decode(raw wire.Event, ev *event) error {
 	if fault := wire.ParseFault(raw.Data); fault != nil {
 		return fault
@@ -134,6 +141,7 @@ type pendingCall struct {
 	args     strings.Builder
 }
 
+// add takes one event of a stream.
 func (s *assembler) add(ev event, deliver func(string) error) error {
 	switch ev.Type {
 	case "message_start":
@@ -158,6 +166,8 @@ func (s *assembler) start(m message) {
 	s.stop(m.StopReason)
 }
 
+// open begins a block. Blocks of other types, such as thinking, are left out: the
+// abi has no word for them.
 func (s *assembler) open(b block, deliver func(string) error) error {
 	if s.blocks++; s.blocks > maxBlocks {
 		return wire.Malformed("the answer has more than 1024 blocks")
@@ -172,6 +182,8 @@ func (s *assembler) open(b block, deliver func(string) error) error {
 	return nil
 }
 
+// track remembers which call the pieces of a block belong to: blocks are numbered
+// by position, and text stands among them.
 func (s *assembler) track(index int, b block) {
 	if b.Type != "tool_use" {
 		return
@@ -182,6 +194,8 @@ func (s *assembler) track(index int, b block) {
 	s.growing[index] = s.calls[len(s.calls)-1]
 }
 
+// grow appends to a block. Arguments of a call that was never opened would be lost
+// without notice, so they are a fault.
 func (s *assembler) grow(ev event, deliver func(string) error) error {
 	switch ev.Delta.Type {
 	case "text_delta":
@@ -197,6 +211,7 @@ func (s *assembler) grow(ev event, deliver func(string) error) error {
 	return nil
 }
 
+// stop maps the reason to stop; unknown ones of later versions count as an end.
 func (s *assembler) stop(reason string) {
 	switch reason {
 	case "":

@@ -11,6 +11,7 @@ import (
 
 type object map[string]any
 
+// turn is a message of the dialect, which knows the roles user and assistant only.
 type turn struct {
 	Role    string   `json:"role"`
 	Content []object `json:"content"`
@@ -72,6 +73,7 @@ func encodeTools(tools []abi.Tool, names wire.Names) []object {
 	return out
 }
 
+// encodeChoice returns nil for the default, so that the request stays small.
 func encodeChoice(choice string, names wire.Names) any {
 	switch choice {
 	case "", wire.ChoiceAuto:
@@ -111,6 +113,8 @@ func encodeMessages(in []abi.Message, names wire.Names) (string, []turn, error) 
 	return strings.Join(system, "\n\n"), turns, nil
 }
 
+// encodeMessage returns the role and the blocks of one message; a tool's result is
+// a block of the user.
 func encodeMessage(m abi.Message, names wire.Names) (string, []object, error) {
 	switch m.Role {
 	case abi.RoleUser:

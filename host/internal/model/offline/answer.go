@@ -42,6 +42,7 @@ func (p plan) section(c clause) []string {
 	}
 }
 
+// failure repeats the tool's words in quotation marks: they may come from anywhere.
 func (o *outcome) failure() string {
 	on := ""
 	if place := o.place(); place != "" {
@@ -50,6 +51,7 @@ func (o *outcome) failure() string {
 	return fmt.Sprintf("The tool %s did not do it%s. It says: %s", o.tool, on, strconv.Quote(o.message()))
 }
 
+// lost names the tools there were, so that the person can ask for what they do.
 func (p plan) lost(question string) string {
 	question = strings.TrimSpace(question)
 	if len(p.tools) == 0 {
@@ -62,6 +64,7 @@ func (p plan) lost(question string) string {
 	return fmt.Sprintf("None of the tools that I was offered (%s) fits %q.", strings.Join(names, ", "), question)
 }
 
+// nothing says which words were looked for, and where.
 func nothing(c clause, s step) string {
 	var asked []string
 	for _, o := range s.done {
@@ -130,6 +133,7 @@ func (o *outcome) head() []string {
 	return out
 }
 
+// source names the file and line of a passage, or the tool where there is no file.
 func (p passage) source() string {
 	out := first(p.path, p.tool)
 	if p.path != "" && p.line > 0 {

@@ -57,6 +57,8 @@ func (f *filling) fill(t tool) (invocation, bool) {
 	return invocation{t.name, args}, true
 }
 
+// value goes from the surest source to the weakest: what the schema allows, what
+// the question says, what the schema falls back to, and the neutral value of a type.
 func (f *filling) value(a argument) (any, bool) {
 	if v, ok := f.choose(a); ok {
 		return v, true
@@ -100,11 +102,13 @@ func (f *filling) choose(a argument) (any, bool) {
 	return a.choices[0], true
 }
 
+// containsWord compares whole words, so that "all" is not found in "small".
 func containsWord(text, word string) bool {
 	return strings.Contains(" "+strings.ToLower(strings.Join(fields(text), " "))+" ",
 		" "+strings.ToLower(strings.Join(fields(word), " "))+" ")
 }
 
+// fromQuestion gives each kind of argument its part of the question.
 func (f *filling) fromQuestion(a argument) (any, bool) {
 	switch a.kind {
 	case kindQuery:
@@ -128,6 +132,8 @@ func (f *filling) fromQuestion(a argument) (any, bool) {
 	}
 }
 
+// number takes the next numeral that the type allows, so that "add 2 and 3" fills
+// two arguments in their order.
 func (f *filling) number(a argument) (any, bool) {
 	for i, n := range f.numbers {
 		if a.integer && strings.Contains(n, ".") {
@@ -139,6 +145,7 @@ func (f *filling) number(a argument) (any, bool) {
 	return nil, false
 }
 
+// list makes a list of one: more would be a guess.
 func (f *filling) list(a argument) (any, bool) {
 	if len(a.nested) == 0 {
 		return []any{}, true

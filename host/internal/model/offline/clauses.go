@@ -24,6 +24,7 @@ type clause struct {
 	paths   []string // that it names
 	hints   []string // files that it names without a path, such as README, in lower case
 	literal string   // quoted text, or what follows a colon
+	act     bool     // it demands something that neither reading nor saving can stand for
 	why     bool     // it asks for a reason
 }
 
@@ -33,6 +34,7 @@ var (
 	listVerbs = set("list ls enumerate")
 	askVerbs  = set("find search look tell explain describe summarise summarize answer check get quote compare " +
 		"add run send delete remove create make count compute calculate convert translate greet")
+	actVerbs      = set("delete remove rename move send")
 	questionWords = set("what when where why who whom whose which how is are was were do does did can could will would should has have")
 	fillers       = set("and then also please now so next finally could can would will you i want need like to let us me kindly")
 	namedFiles    = set("readme changelog license licence rationale contributing makefile dockerfile notice authors " +
@@ -41,10 +43,10 @@ var (
 
 // parseClauses splits a question where a new sentence, or after "and" a new
 // question or command, begins. Text in quotation marks is never split.
-func parseClauses(question string, tools []tool) []clause {
+func parseClauses(question string) []clause {
 	var out []clause
 	for _, text := range splitClauses(question) {
-		if c := parseClause(text, tools); c.text != "" {
+		if c := parseClause(text); c.text != "" {
 			out = append(out, c)
 		}
 	}
@@ -56,6 +58,12 @@ var (
 	quotation = regexp.MustCompile("\"[^\"\n]+\"|“[^”\n]+”|`[^`\n]+`")
 )
 
+// maxClauses bounds how many questions one message can hold; the last takes the
+// rest.
+const maxClauses = 8
+
+// splitClauses cuts at the ends of sentences, and at commas and "and" only where
+// what follows begins like a question or a command: "find ants and bees" is one.
 func splitClauses(question string) []string {
 	quoted := quotation.FindAllStringIndex(question, -1)
 	inside := func(at int) bool {
@@ -64,6 +72,9 @@ func splitClauses(question string) []string {
 	var out []string
 	start := 0
 	for _, at := range separator.FindAllStringIndex(question, -1) {
+		if len(out) == maxClauses-1 {
+			break
+		}
 		if inside(at[0]) || at[0] == 0 {
 			continue
 		}
@@ -100,7 +111,8 @@ func leading(text string) string {
 	return ""
 }
 
-func parseClause(text string, tools []tool) clause {
+// parseClause reads one part of the question.
+func parseClause(text string) clause {
 	text = strings.TrimSpace(text)
 	if len(fields(text)) == 0 {
 		return clause{}
@@ -110,7 +122,7 @@ func parseClause(text string, tools []tool) clause {
 	c.why = verb == "why" || strings.HasPrefix(strings.ToLower(text), "how come")
 	c.hints = namedFilesIn(text)
 	c.words = about(text, verb, c.paths, c.hints)
-	c.intent = c.intentOf(verb)
+	c.intent, c.act = c.intentOf(verb), actVerbs[verb]
 	if c.intent == intentSave && c.literal == "" && colonBefore(text) {
 		_, after, _ := strings.Cut(text, ": ")
 		c.literal = strings.TrimSpace(after)
@@ -120,9 +132,11 @@ func parseClause(text string, tools []tool) clause {
 
 var listing = regexp.MustCompile(`(?i)\b(which|what)\s+(files|folders|directories|documents|notes)\s+(are|is|exist|do|can|there)\b`)
 
+// intentOf goes by the leading verb first: in "save it to a.md" the path is not to
+// be read.
 func (c clause) intentOf(verb string) intent {
 	switch {
-	case saveVerbs[verb]:
+	case saveVerbs[verb], verb == "create" && len(c.paths) > 0:
 		return intentSave
 	case listVerbs[verb], listing.MatchString(c.text):
 		return intentList

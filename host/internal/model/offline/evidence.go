@@ -71,6 +71,8 @@ func parseJSON(text string) (any, bool) {
 // maxDepth bounds how deep a result is searched for records.
 const maxDepth = 12
 
+// walk collects the records of a JSON value. Strings in a list are paths if they
+// look like paths, as in a listing, and text if not.
 func walk(v any, base record, depth int, out *[]record) {
 	if depth > maxDepth {
 		return
@@ -92,6 +94,8 @@ func walk(v any, base record, depth int, out *[]record) {
 	}
 }
 
+// walkObject takes an object as a record if it has text, or if it names a path of
+// its own. What it says of path, line and heading holds for the objects inside.
 func walkObject(v map[string]any, base record, depth int, out *[]record) {
 	r, used := base, map[string]bool{}
 	r.path = first(pick(v, pathFields, used), base.path)
@@ -111,6 +115,7 @@ func walkObject(v map[string]any, base record, depth int, out *[]record) {
 	}
 }
 
+// pick returns the first of the named fields that holds text.
 func pick(v map[string]any, names []string, used map[string]bool) string {
 	for _, name := range names {
 		if s, ok := v[name].(string); ok && strings.TrimSpace(s) != "" {

@@ -180,6 +180,7 @@ func converse(t *testing.T, d *desk, tools []abi.Tool, questions ...string) stri
 	}
 	var out strings.Builder
 	var messages []abi.Message
+	var returned []string
 	for _, q := range questions {
 		messages = append(messages, abi.Message{Role: abi.RoleUser, Content: []abi.Content{abi.Text(q)}})
 		fmt.Fprintf(&out, "user: %s\n", q)
@@ -194,11 +195,14 @@ func converse(t *testing.T, d *desk, tools []abi.Tool, questions ...string) stri
 			messages = append(messages, r.Message)
 			if len(r.Message.ToolCalls) == 0 {
 				fmt.Fprintf(&out, "answer:\n%s\n", abi.TextOf(r.Message.Content))
+				checkQuotes(t, abi.TextOf(r.Message.Content), returned)
 				break
 			}
 			for i, c := range r.Message.ToolCalls {
 				fmt.Fprintf(&out, "call %d.%d: %s %s\n", round+1, i+1, c.Name, c.Arguments)
-				messages = append(messages, d.run(c))
+				result := d.run(c)
+				returned = append(returned, abi.TextOf(result.Content))
+				messages = append(messages, result)
 			}
 		}
 	}
@@ -206,6 +210,27 @@ func converse(t *testing.T, d *desk, tools []abi.Tool, questions ...string) stri
 		fmt.Fprintf(&out, "written %s:\n%s", p, d.written[p])
 	}
 	return out.String()
+}
+
+// checkQuotes checks that every quoted line stands in what the tools returned:
+// within a text, or as "name: value" of JSON.
+func checkQuotes(t *testing.T, answer string, returned []string) {
+	t.Helper()
+	all := strings.Join(returned, "\n")
+	for _, text := range returned {
+		if v, ok := parseJSON(text); ok {
+			var lines []string
+			flatten("", v, 0, &lines)
+			all += "\n" + strings.Join(lines, "\n")
+		}
+	}
+	for line := range strings.Lines(answer) {
+		quoted, ok := strings.CutPrefix(line, "> ")
+		quoted = strings.Trim(quoted, " …\n")
+		if ok && !strings.Contains(all, quoted) {
+			t.Errorf("%q was returned by no tool", quoted)
+		}
+	}
 }
 
 func TestAnswers(t *testing.T) {

@@ -77,6 +77,8 @@ func (p *Provider) Chat(ctx context.Context, r wire.Request, delta func(string) 
 	}, nil
 }
 
+// stream spreads the second half of the latency over the groups, so that a caller
+// can interrupt an answer in its middle.
 func (p *Provider) stream(ctx context.Context, text string, delta func(string) error) error {
 	groups := wordGroups(text)
 	pause := p.cfg.Latency / 2 / time.Duration(len(groups))
@@ -109,6 +111,8 @@ type reply struct {
 	calls []invocation
 }
 
+// message gives calls ids that are unique in the conversation and the same for the
+// same conversation.
 func (n reply) message(r wire.Request) (abi.Message, abi.Finish) {
 	m := abi.Message{Role: abi.RoleAssistant}
 	if len(n.calls) == 0 {
@@ -147,7 +151,7 @@ func count(r wire.Request, m abi.Message) wire.Tokens {
 func wordGroups(text string) []string {
 	var out []string
 	start, words := 0, 0
-	for i := 0; i < len(text); i++ {
+	for i := range len(text) {
 		if text[i] != ' ' && text[i] != '\n' {
 			continue
 		}
@@ -166,7 +170,7 @@ func wordGroups(text string) []string {
 func respond(r wire.Request) reply {
 	t := readTurn(r.Messages)
 	tools := readTools(r.Tools)
-	p := plan{turn: t, tools: tools, clauses: parseClauses(t.question, tools)}
+	p := plan{turn: t, tools: tools, clauses: parseClauses(t.question)}
 	if r.ToolChoice != wire.ChoiceNone {
 		if calls := p.next(r.ToolChoice); len(calls) > 0 {
 			return reply{calls: calls}

@@ -23,7 +23,9 @@ type passage struct {
 const (
 	maxPassage  = 600 // bytes of one quotation
 	maxPassages = 3
-	maxQuoted   = 60 // lines of a result that is quoted as a whole
+
+	maxCandidates = 5000 // passages that are compared with each other
+	maxQuoted     = 60   // lines of a result that is quoted as a whole
 )
 
 // passages cuts what calls returned into paragraphs, each once: where a search
@@ -41,7 +43,7 @@ func passages(outcomes []*outcome) []passage {
 			}
 		}
 	}
-	return distinct(out)
+	return distinct(out[:min(len(out), maxCandidates)])
 }
 
 // paragraphs splits a record at blank lines. A Markdown heading is no paragraph
@@ -78,6 +80,7 @@ func paragraphs(r record) []passage {
 
 var markdownHeading = regexp.MustCompile(`^#{1,6}\s+(.*?)\s*#*$`)
 
+// splitter collects the lines of paragraphs and remembers where each began.
 type splitter struct {
 	path, heading string
 	line          int // of the record's first line; 0 if not known
@@ -182,6 +185,8 @@ func rarity(in []passage, query []string) map[string]float64 {
 
 var reasons = regexp.MustCompile(`(?i)\b(because|since|therefore|so that|reason|in order to|otherwise|would|which is why)\b`)
 
+// rate sums up the weights of the words that the passage has, and halves the sum of
+// one that has hardly any of them. A reason counts a little more where one is asked.
 func (p passage) rate(query []string, weights map[string]float64, why bool) float64 {
 	text, heading := stems(p.text), stems(p.heading)
 	var sum float64
@@ -228,6 +233,7 @@ func (p passage) shorten(about []word) passage {
 	return p.window(sentences, from, to)
 }
 
+// window keeps some of the sentences, and the line number of the first of them.
 func (p passage) window(sentences []string, from, to int) passage {
 	skipped := strings.Join(sentences[:from], "")
 	if p.line > 0 {
@@ -246,6 +252,7 @@ func (p passage) window(sentences []string, from, to int) passage {
 	return p
 }
 
+// bestSentence returns the first sentence with the most of the words.
 func bestSentence(sentences, query []string) int {
 	top, at := -1, 0
 	for i, s := range sentences {

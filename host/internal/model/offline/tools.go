@@ -49,6 +49,7 @@ func readTools(in []abi.Tool) []tool {
 	return out
 }
 
+// readTool goes by the name before the description, whose first word may be any.
 func readTool(t abi.Tool) tool {
 	out := tool{name: t.Name, args: readSchema(t.InputSchema)}
 	spaced := splitName(t.Name)
@@ -58,11 +59,11 @@ func readTool(t abi.Tool) tool {
 		out.harmful = a.DestructiveHint != nil && *a.DestructiveHint
 	}
 	out.names = stems(spaced + " " + title)
-	about := spaced + " " + title + " " + t.Description
+	about := []string{spaced, title, t.Description}
 	for _, a := range out.args {
-		about += " " + a.name + " " + a.about
+		about = append(about, a.name, a.about)
 	}
-	out.about = stems(about)
+	out.about = stems(strings.Join(about, " "))
 	out.role = out.roleBy(strings.Fields(strings.ToLower(spaced)))
 	if said := fields(strings.ToLower(t.Description)); len(said) > 0 {
 		out.verb = stem(said[0])
@@ -86,6 +87,7 @@ func (t tool) roleBy(names []string) role {
 	return roleOther
 }
 
+// suits reports whether a tool has the arguments that its role needs.
 func (t tool) suits(r role) bool {
 	switch r {
 	case roleSearch:
@@ -168,6 +170,7 @@ type argument struct {
 	nested   []argument // of an object; one element of a list
 }
 
+// schema is the part of JSON Schema that filling in arguments needs.
 type schema struct {
 	Type        json.RawMessage   `json:"type"`
 	Description string            `json:"description"`
@@ -207,6 +210,7 @@ func readNested(raw json.RawMessage, depth int) []argument {
 	return out
 }
 
+// readArgument classifies one property. What has no type is taken for text.
 func readArgument(name string, raw json.RawMessage, depth int) (argument, bool) {
 	var s schema
 	if json.Unmarshal(raw, &s) != nil {

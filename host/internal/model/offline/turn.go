@@ -22,6 +22,8 @@ type outcome struct {
 	failed bool
 }
 
+// readTurn finds the last message of the user that has text, and pairs the calls
+// since then with their results by id.
 func readTurn(messages []abi.Message) turn {
 	var t turn
 	byID := map[string]*outcome{}
@@ -43,6 +45,8 @@ func readTurn(messages []abi.Message) turn {
 	return t
 }
 
+// record keeps numbers as they were written, so that arguments compare equal to
+// those that are computed again.
 func (t *turn) record(calls []abi.ToolCall, byID map[string]*outcome) {
 	if len(calls) > 0 {
 		t.rounds++

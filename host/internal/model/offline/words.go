@@ -99,7 +99,7 @@ func related(stem string, in map[string]bool) bool {
 
 func set(text string) map[string]bool {
 	out := map[string]bool{}
-	for _, w := range strings.Fields(text) {
+	for w := range strings.FieldsSeq(text) {
 		out[w] = true
 	}
 	return out
@@ -127,11 +127,17 @@ var (
 // placeWords stand before a path that could also be two words with a slash.
 var placeWords = set("in under from to into at file folder directory path read open list show of inside within")
 
+// maxPaths bounds how many paths of one clause count.
+const maxPaths = 8
+
 // paths returns the tokens of a text that look like paths or addresses.
 func paths(text string) []string {
 	var out []string
 	previous := ""
-	for _, token := range strings.Fields(text) {
+	for token := range strings.FieldsSeq(text) {
+		if len(out) == maxPaths {
+			break
+		}
 		bare := strings.TrimRight(strings.Trim(token, "\"'`“”‘’()[]<>,;:?!"), ".")
 		quoted := strings.ContainsAny(token, "\"'`“”")
 		if isPath(bare, quoted || placeWords[strings.ToLower(previous)]) && !slices.Contains(out, bare) {
@@ -142,6 +148,8 @@ func paths(text string) []string {
 	return out
 }
 
+// isPath reports whether a token is a path. One with a slash but no extension is
+// only where something else says so: "client/server" is not.
 func isPath(s string, likely bool) bool {
 	switch {
 	case s == "":

@@ -50,6 +50,7 @@ type usage struct {
 	CacheHitTokens int64 `json:"prompt_cache_hit_tokens"` // DeepSeek's name for the same
 }
 
+// tokens returns nil for counts of zero, which servers send that do not count.
 func (u *usage) tokens() *wire.Tokens {
 	if u == nil || u.PromptTokens == 0 && u.CompletionTokens == 0 {
 		return nil
@@ -140,6 +141,7 @@ type pendingCall struct {
 	args     strings.Builder
 }
 
+// chunk takes one event of a stream. Events without a choice carry the usage.
 func (s *assembler) chunk(data []byte, deliver func(string) error) error {
 	if len(data) == 0 {
 		return nil
@@ -183,6 +185,7 @@ func (s *assembler) add(c completion, p part, deliver func(string) error) error 
 	return deliver(string(p.Refusal))
 }
 
+// stop maps the reason to stop; unknown ones count as an end.
 func (s *assembler) stop(reason string) {
 	switch reason {
 	case "":
@@ -199,6 +202,8 @@ func (s *assembler) stop(reason string) {
 	s.finished = true
 }
 
+// addCall takes a piece of a call. The first id and name stay: some servers repeat
+// them, or send empty ones, with every piece.
 func (s *assembler) addCall(p callPart) error {
 	call := s.find(p)
 	if call == nil {

@@ -75,6 +75,7 @@ func (e *embeddings) check(want int) error {
 	return nil
 }
 
+// tokens estimates where the server does not count, as for chat.
 func (e *embeddings) tokens(batch []string) int64 {
 	if t := e.Usage.tokens(); t != nil {
 		return t.Input

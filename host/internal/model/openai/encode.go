@@ -10,6 +10,7 @@ import (
 
 type object map[string]any
 
+// message is a message of the dialect.
 type message struct {
 	Role       string     `json:"role"`
 	Content    any        `json:"content,omitempty"` // a string, or parts
@@ -65,6 +66,7 @@ func encodeTools(tools []abi.Tool, names wire.Names) []object {
 	return out
 }
 
+// encodeChoice returns nil for the default, which some servers do not know by name.
 func encodeChoice(choice string, names wire.Names) any {
 	switch choice {
 	case "", wire.ChoiceAuto:
@@ -105,6 +107,8 @@ func encodeMessages(in []abi.Message, names wire.Names) ([]message, error) {
 	return out, nil
 }
 
+// encodeMessage leaves the content of an assistant out where there are only calls:
+// some servers refuse an empty one.
 func encodeMessage(m abi.Message, names wire.Names) (message, error) {
 	out := message{Role: string(m.Role)}
 	switch m.Role {
@@ -135,6 +139,7 @@ func encodeCall(c abi.ToolCall, names wire.Names) toolCall {
 	return toolCall{ID: c.ID, Type: "function", Function: function{Name: names.Out(c.Name), Arguments: args}}
 }
 
+// toolText marks failures in the text, since the dialect has no field for them.
 func toolText(m abi.Message) string {
 	text := wire.PartsText(m.Content, true)
 	if m.IsError {
@@ -143,6 +148,7 @@ func toolText(m abi.Message) string {
 	return text
 }
 
+// toolImages returns the images of a result, each under a line that says whose it is.
 func toolImages(m abi.Message) []object {
 	var out []object
 	for _, c := range m.Content {

@@ -6,6 +6,7 @@ package openai
 
 import (
 	"context"
+	"maps"
 	"net/url"
 	"strings"
 
@@ -45,9 +46,7 @@ func New(cfg wire.Config, maxTokens int, param string) (*Provider, error) {
 	cfg.KeyHint = KeyHint
 	if cfg.Key.Set() {
 		headers := map[string]wire.Secret{"Authorization": wire.NewSecret("Bearer "+cfg.Key.Reveal(), "")}
-		for name, value := range cfg.Headers {
-			headers[name] = value
-		}
+		maps.Copy(headers, cfg.Headers)
 		cfg.Headers = headers
 	}
 	client, err := wire.NewClient(cfg)
@@ -60,6 +59,7 @@ func New(cfg wire.Config, maxTokens int, param string) (*Provider, error) {
 	return &Provider{client: client, model: cfg.Model, limit: maxTokens, param: param}, nil
 }
 
+// paramFor goes by the host, as nothing in the dialect tells the versions apart.
 func paramFor(base string) string {
 	u, err := url.Parse(base)
 	if err != nil {
@@ -93,6 +93,8 @@ func (p *Provider) Chat(ctx context.Context, r wire.Request, delta func(string) 
 	return p.client.Finish(r, names, reply)
 }
 
+// readReply goes by what the server sent, not by what was asked for: some servers
+// answer a wish to stream with one document.
 func readReply(a *wire.Answer) (wire.Reply, error) {
 	if a.Streams() {
 		return readStream(a.Body(), a.Deliver)

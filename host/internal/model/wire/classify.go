@@ -59,8 +59,10 @@ var rules = []rule{
 	},
 	{
 		statuses: []int{http.StatusTooManyRequests}, kinds: []string{"rate_limit_error", "rate_limit_exceeded"},
-		verdict: verdict{code: abi.CodeRateLimited, retryable: true, transient: true,
-			advice: "try again later or raise the account's rate limit"},
+		verdict: verdict{
+			code: abi.CodeRateLimited, retryable: true, transient: true,
+			advice: "try again later or raise the account's rate limit",
+		},
 	},
 	{
 		statuses: []int{http.StatusRequestEntityTooLarge}, kinds: []string{"request_too_large"},
@@ -100,6 +102,7 @@ func judge(f *Fault) verdict {
 	return verdict{code: abi.CodeUnavailable, retryable: true, transient: true, advice: "try again later"}
 }
 
+// matches compares words last and with care, since servers phrase freely.
 func (r rule) matches(f *Fault, message string) bool {
 	if slices.Contains(r.statuses, f.Status) || slices.Contains(r.kinds, f.Kind) {
 		return true

@@ -82,6 +82,8 @@ func (c *Config) defaults() {
 	}
 }
 
+// parseBase adds /v1 to a bare host, which is what people write for a server of
+// their own, and keeps a query such as api-version.
 func parseBase(raw string) (*url.URL, error) {
 	u, err := url.Parse(raw)
 	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
@@ -114,6 +116,8 @@ func (e *errRedirect) Error() string {
 	return "the server redirects to " + e.to + ", which is not followed; set base_url to the final address if you trust it"
 }
 
+// checkRedirect also refuses a redirect that would turn the POST into a GET and
+// lose the request.
 func checkRedirect(next *http.Request, via []*http.Request) error {
 	first := via[0]
 	same := next.URL.Host == first.URL.Host && next.URL.Scheme == first.URL.Scheme && next.Method == first.Method
@@ -130,8 +134,10 @@ func checkRedirect(next *http.Request, via []*http.Request) error {
 func (c *Client) Post(ctx context.Context, path string, body any, delta func(string) error, read func(*Answer) error) error {
 	data, err := encode(body)
 	if err != nil {
-		return c.fail(&failure{verdict: verdict{code: abi.CodeInvalid, advice: "check the tools' schemas"},
-			what: "the request is not valid JSON: " + err.Error(), cause: err})
+		return c.fail(&failure{
+			verdict: verdict{code: abi.CodeInvalid, advice: "check the tools' schemas"},
+			what:    "the request is not valid JSON: " + err.Error(), cause: err,
+		})
 	}
 	ctx, cancel := context.WithTimeout(ctx, c.cfg.Timeout)
 	defer cancel()
@@ -160,6 +166,8 @@ func encode(v any) ([]byte, error) {
 	return buf.Bytes(), err
 }
 
+// attempt makes one try. It returns a *failure, not an error, so that Post can
+// decide about the next try before anything is worded.
 func (c *Client) attempt(ctx context.Context, path string, data []byte, delta func(string) error, read func(*Answer) error) *failure {
 	req, err := c.request(ctx, path, data)
 	if err != nil {
@@ -184,6 +192,7 @@ func (c *Client) attempt(ctx context.Context, path string, data []byte, delta fu
 	return nil
 }
 
+// request builds the request anew for each try, as a body can be read once only.
 func (c *Client) request(ctx context.Context, path string, data []byte) (*http.Request, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.base.JoinPath(path).String(), bytes.NewReader(data))
 	if err != nil {

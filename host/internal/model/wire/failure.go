@@ -62,6 +62,8 @@ func (c *Client) scrub(text string) string {
 	return text
 }
 
+// faulty words a fault. The fault itself is not kept as the cause: its message may
+// repeat what was sent.
 func (c *Client) faulty(f *Fault) *failure {
 	v := judge(f)
 	said := *f
@@ -72,6 +74,7 @@ func (c *Client) faulty(f *Fault) *failure {
 	return &failure{verdict: v, what: said.Error()}
 }
 
+// keyAdvice names the reference of the key, which is what a person can look up.
 func (c *Client) keyAdvice() string {
 	switch {
 	case c.cfg.Key.Ref() != "":

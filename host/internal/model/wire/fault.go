@@ -73,6 +73,8 @@ func ParseFault(data []byte) *Fault {
 	}
 }
 
+// parseErrorField prefers the code to the type, being the more precise of the two,
+// unless the code is an HTTP status.
 func parseErrorField(data json.RawMessage) *Fault {
 	var e struct {
 		Message json.RawMessage `json:"message"`

@@ -46,6 +46,8 @@ func (n Names) In(name string) string {
 	return name
 }
 
+// add gives names that collide a suffix from their own hash, so that the outcome
+// does not depend on how many tools came before.
 func (n Names) add(name string) {
 	if _, done := n.out[name]; done {
 		return

@@ -70,12 +70,13 @@ func (t Tokens) sane() Tokens {
 type total struct{ hi, lo uint64 }
 
 func (s *total) add(tokens int64, price float64) {
-	hi, lo := bits.Mul64(uint64(tokens), uint64(math.Round(price*priceUnit)))
+	hi, lo := bits.Mul64(uint64(max(tokens, 0)), uint64(math.Round(price*priceUnit)))
 	var carry uint64
 	s.lo, carry = bits.Add64(s.lo, lo, 0)
 	s.hi, _ = bits.Add64(s.hi, hi, carry)
 }
 
+// micros rounds up once, at the end; rounding each part would add up to four.
 func (s *total) micros() int64 {
 	if s.hi >= priceUnit {
 		return math.MaxInt64

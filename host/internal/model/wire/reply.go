@@ -55,6 +55,8 @@ func (c *Client) Finish(r Request, names Names, reply Reply) (abi.ChatResponse, 
 // Price returns the usage of a call that has no reply, such as embeddings.
 func (c *Client) Price(t Tokens) abi.Usage { return c.cfg.Price.Usage(t) }
 
+// arguments refuses what is not an object instead of repairing it: a guessed
+// argument is a call that nobody asked for.
 func (c *Client) arguments(call Call, finish abi.Finish) (json.RawMessage, error) {
 	text := bytes.TrimSpace([]byte(call.Args))
 	if len(text) == 0 || string(text) == "null" {

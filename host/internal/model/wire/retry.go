@@ -2,7 +2,6 @@ package wire
 
 import (
 	"context"
-	"log/slog"
 	"math"
 	"math/rand/v2"
 	"net/http"
@@ -45,9 +44,8 @@ func (c *Client) pause(ctx context.Context, n int, f *failure) error {
 		f.verdict.advice = "the server asks to wait " + d.Round(time.Second).String()
 		return c.fail(f)
 	}
-	c.cfg.Log.LogAttrs(ctx, slog.LevelWarn, "model call failed, trying again",
-		slog.String("provider", c.cfg.Provider), slog.String("model", c.cfg.Model),
-		slog.Int("attempt", n), slog.Duration("pause", d), slog.String("error", c.scrub(f.what)))
+	c.cfg.Log.WarnContext(ctx, "model call failed, trying again", "provider", c.cfg.Provider,
+		"model", c.cfg.Model, "attempt", n, "pause", d, "error", c.scrub(f.what))
 	if err := c.cfg.Sleep(ctx, d); err != nil {
 		return c.fail(ended(ctx, f))
 	}
@@ -80,6 +78,8 @@ func retryAfter(h http.Header) (time.Duration, bool) {
 	return max(at.Sub(now), 0), true
 }
 
+// duration bounds what a server says before it is converted, where it could
+// overflow.
 func duration(n float64, unit time.Duration) (time.Duration, bool) {
 	if math.IsNaN(n) || n < 0 {
 		return 0, false

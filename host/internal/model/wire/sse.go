@@ -95,6 +95,8 @@ func (s *scanner) field(line []byte, name *string) error {
 	return nil
 }
 
+// readLine reads byte by byte, because LF, CR and CRLF all end a line and a stream
+// may pause between any two bytes.
 func (s *scanner) readLine() ([]byte, error) {
 	s.line = s.line[:0]
 	for {

@@ -17,9 +17,9 @@ func seeds(f *testing.F) {
 	f.Add(full())
 	f.Add([]byte(nil))
 	f.Add([]byte("\x00asm\x0d\x00\x01\x00"))
-	f.Add(Module(Section(2, U32(0xffffffff))))
+	f.Add(Assemble(Section(2, U32(0xffffffff))))
 	f.Add(Guest{Code: Spin, Memory: []byte{0, 1}, Table: []byte{0, 1}, Start: true}.Bytes())
-	f.Add(Module(Custom("name", Join([]byte{1}, U32(5), U32(0xffffffff)))))
+	f.Add(Assemble(Custom("name", Join([]byte{1}, U32(5), U32(0xffffffff)))))
 }
 
 // FuzzRead: any bytes are either read or refused with an *Error that points into
@@ -75,7 +75,7 @@ func rewriteAll(t *testing.T, b []byte, before *wasm.Module) {
 // leaves the others alone, and is gone after Strip.
 func FuzzSections(f *testing.F) {
 	f.Add(full(), "vespiary.manifest", []byte("{}"))
-	f.Add(Module(), "", []byte(nil))
+	f.Add(Assemble(), "", []byte(nil))
 	f.Fuzz(func(t *testing.T, b []byte, name string, payload []byte) {
 		plain, err := wasm.Strip(b)
 		if err != nil {

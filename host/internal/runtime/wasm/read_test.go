@@ -15,7 +15,7 @@ import (
 
 // full is a module with every kind of section.
 func full() []byte {
-	return Module(
+	return Assemble(
 		Custom("before", []byte("x")),
 		Section(1, Vec(Type(nil, nil), Type([]byte{I64, I32}, []byte{I64}))),
 		Section(2, Vec(
@@ -135,7 +135,7 @@ var huge = U32(0xffffffff)
 func TestRefused(t *testing.T) {
 	types := Section(1, Vec(Type(nil, nil)))
 	code := func(body ...byte) []byte {
-		return Module(types, Section(3, Vec([]byte{0})), Section(10, Vec(Join(U32(uint32(len(body))), body))))
+		return Assemble(types, Section(3, Vec([]byte{0})), Section(10, Vec(Join(U32(uint32(len(body))), body))))
 	}
 	nested := bytes.Repeat([]byte{0x02, 0x40}, 10_001)
 	tests := map[string]struct {
@@ -146,68 +146,68 @@ func TestRefused(t *testing.T) {
 		"text":              {[]byte("(module)"), "not a WebAssembly module"},
 		"component":         {[]byte("\x00asm\x0d\x00\x01\x00"), "component; build a core module instead (target wasm32-wasip1"},
 		"version":           {[]byte("\x00asm\x02\x00\x00\x00"), "unknown version"},
-		"too large":         {Module(Custom("x", make([]byte, 2<<20))), "strip debug information or raise the limit"},
-		"unknown section":   {Module(Section(14)), "unknown section 14"},
-		"repeated section":  {Module(types, types), "repeated or out of order"},
-		"section order":     {Module(Section(3, Vec()), types), "repeated or out of order"},
-		"trailing bytes":    {Module(Section(1, Vec(), []byte{1})), "1 bytes too many"},
-		"section too long":  {Join(Module(), []byte{1}, huge), "exceeds"},
-		"long integer":      {Join(Module(), []byte{1, 0x80, 0x80, 0x80, 0x80, 0x80, 0}), "wider than 32 bits"},
-		"wide integer":      {Join(Module(), []byte{1, 0xff, 0xff, 0xff, 0xff, 0x1f}), "wider than 32 bits"},
-		"types":             {Module(Section(1, huge)), "exceed the limit"},
-		"parameters":        {Module(Section(1, U32(1), []byte{0x60}, huge)), "exceed the limit"},
-		"imports":           {Module(Section(2, huge)), "exceed the limit"},
-		"functions":         {Module(Section(3, huge)), "exceed the limit"},
-		"tables":            {Module(Section(4, huge)), "exceed the limit"},
-		"memories":          {Module(Section(5, huge)), "exceed the limit"},
-		"globals":           {Module(Section(6, huge)), "exceed the limit"},
-		"exports":           {Module(Section(7, huge)), "exceed the limit"},
-		"element segments":  {Module(Section(9, huge)), "exceed the limit"},
-		"elements":          {Module(Section(9, U32(1), []byte{0, I32Const, 0, End}, huge)), "exceed the limit"},
-		"bodies":            {Module(Section(10, huge)), "exceed the limit"},
-		"data segments":     {Module(Section(11, huge)), "exceed the limit"},
-		"data count":        {Module(Section(12, huge)), "exceed the limit"},
-		"data length":       {Module(Section(11, U32(1), []byte{1}, huge)), "exceeds"},
-		"counts in bounds":  {Module(Section(3, U32(100))), "do not fit"},
-		"body length":       {Module(types, Section(3, Vec([]byte{0})), Section(10, U32(1), huge)), "exceeds"},
+		"too large":         {Assemble(Custom("x", make([]byte, 2<<20))), "strip debug information or raise the limit"},
+		"unknown section":   {Assemble(Section(14)), "unknown section 14"},
+		"repeated section":  {Assemble(types, types), "repeated or out of order"},
+		"section order":     {Assemble(Section(3, Vec()), types), "repeated or out of order"},
+		"trailing bytes":    {Assemble(Section(1, Vec(), []byte{1})), "1 bytes too many"},
+		"section too long":  {Join(Assemble(), []byte{1}, huge), "exceeds"},
+		"long integer":      {Join(Assemble(), []byte{1, 0x80, 0x80, 0x80, 0x80, 0x80, 0}), "wider than 32 bits"},
+		"wide integer":      {Join(Assemble(), []byte{1, 0xff, 0xff, 0xff, 0xff, 0x1f}), "wider than 32 bits"},
+		"types":             {Assemble(Section(1, huge)), "exceed the limit"},
+		"parameters":        {Assemble(Section(1, U32(1), []byte{0x60}, huge)), "exceed the limit"},
+		"imports":           {Assemble(Section(2, huge)), "exceed the limit"},
+		"functions":         {Assemble(Section(3, huge)), "exceed the limit"},
+		"tables":            {Assemble(Section(4, huge)), "exceed the limit"},
+		"memories":          {Assemble(Section(5, huge)), "exceed the limit"},
+		"globals":           {Assemble(Section(6, huge)), "exceed the limit"},
+		"exports":           {Assemble(Section(7, huge)), "exceed the limit"},
+		"element segments":  {Assemble(Section(9, huge)), "exceed the limit"},
+		"elements":          {Assemble(Section(9, U32(1), []byte{0, I32Const, 0, End}, huge)), "exceed the limit"},
+		"bodies":            {Assemble(Section(10, huge)), "exceed the limit"},
+		"data segments":     {Assemble(Section(11, huge)), "exceed the limit"},
+		"data count":        {Assemble(Section(12, huge)), "exceed the limit"},
+		"data length":       {Assemble(Section(11, U32(1), []byte{1}, huge)), "exceeds"},
+		"counts in bounds":  {Assemble(Section(3, U32(100))), "do not fit"},
+		"body length":       {Assemble(types, Section(3, Vec([]byte{0})), Section(10, U32(1), huge)), "exceeds"},
 		"locals":            {code(Join([]byte{1}, huge, []byte{I32, End})...), "local variables exceed the limit"},
 		"sum of locals":     {code(Join([]byte{2}, huge, []byte{I32}, huge, []byte{I32, End})...), "local variables exceed the limit"},
 		"branch targets":    {code(Join([]byte{0, 0x0e}, huge)...), "exceed the limit"},
 		"nesting":           {code(Join([]byte{0}, nested, bytes.Repeat([]byte{End}, 10_002))...), "nested more than 10000 deep"},
 		"code after end":    {code(0, End, End), "too many"},
 		"no end":            {code(0, 0x01), "ends too early"},
-		"missing code":      {Module(types, Section(3, Vec([]byte{0}))), "1 functions are declared and 0 have code"},
-		"missing type":      {Module(types, Section(3, Vec([]byte{1})), Section(10, Vec(Body()))), "type 1 does not exist"},
-		"missing function":  {Module(Section(7, Vec(Join(String("f"), []byte{0, 0})))), "names a function that does not exist"},
-		"export twice":      {Module(Section(7, Vec(Join(String("m"), []byte{2, 0}), Join(String("m"), []byte{2, 0})))), "appears twice"},
-		"name":              {Module(Section(7, Vec(Join([]byte{1, 0xff}, []byte{2, 0})))), "not UTF-8"},
-		"shared memory":     {Module(Section(5, Vec([]byte{3, 1, 1}))), "shared memory (threads), which this host does not run; build it"},
-		"64-bit memory":     {Module(Section(5, Vec([]byte{4, 1}))), "64-bit memory"},
-		"custom page size":  {Module(Section(5, Vec([]byte{8, 1, 0}))), "memory flags 0x8"},
-		"two memories":      {Module(Section(2, Vec(Join(String("m"), String("m"), []byte{2, 0, 1}))), Section(5, Vec([]byte{0, 1}))), "more than one memory"},
-		"memory at once":    {Module(Section(5, Vec([]byte{0, 0x81, 0x08}))), "64 MiB of memory at once and the limit is 64 MiB"},
-		"memory range":      {Module(Section(5, Vec([]byte{1, 2, 1}))), "minimum 2 above its maximum 1"},
-		"large table":       {Module(Section(4, Vec(Join([]byte{0x70, 0}, U32(1001))))), "table of 1001 elements and the limit is 1000"},
-		"exceptions":        {Module(Section(13, Vec())), "exception handling"},
+		"missing code":      {Assemble(types, Section(3, Vec([]byte{0}))), "1 functions are declared and 0 have code"},
+		"missing type":      {Assemble(types, Section(3, Vec([]byte{1})), Section(10, Vec(Body()))), "type 1 does not exist"},
+		"missing function":  {Assemble(Section(7, Vec(Join(String("f"), []byte{0, 0})))), "names a function that does not exist"},
+		"export twice":      {Assemble(Section(7, Vec(Join(String("m"), []byte{2, 0}), Join(String("m"), []byte{2, 0})))), "appears twice"},
+		"name":              {Assemble(Section(7, Vec(Join([]byte{1, 0xff}, []byte{2, 0})))), "not UTF-8"},
+		"shared memory":     {Assemble(Section(5, Vec([]byte{3, 1, 1}))), "shared memory (threads), which this host does not run; build it"},
+		"64-bit memory":     {Assemble(Section(5, Vec([]byte{4, 1}))), "64-bit memory"},
+		"custom page size":  {Assemble(Section(5, Vec([]byte{8, 1, 0}))), "memory flags 0x8"},
+		"two memories":      {Assemble(Section(2, Vec(Join(String("m"), String("m"), []byte{2, 0, 1}))), Section(5, Vec([]byte{0, 1}))), "more than one memory"},
+		"memory at once":    {Assemble(Section(5, Vec([]byte{0, 0x81, 0x08}))), "64 MiB of memory at once and the limit is 64 MiB"},
+		"memory range":      {Assemble(Section(5, Vec([]byte{1, 2, 1}))), "minimum 2 above its maximum 1"},
+		"large table":       {Assemble(Section(4, Vec(Join([]byte{0x70, 0}, U32(1001))))), "table of 1001 elements and the limit is 1000"},
+		"exceptions":        {Assemble(Section(13, Vec())), "exception handling"},
 		"try":               {code(0, 0x06, 0x40, End, End), "exception handling"},
 		"tail call":         {code(0, 0x12, 0, End), "tail calls"},
 		"atomics":           {code(0, 0xfe, 0x10, 2, 0, End), "atomic instructions (threads)"},
 		"gc instruction":    {code(0, 0xfb, 0, End), "garbage collection"},
-		"gc type":           {Module(Section(1, Vec([]byte{0x5f, 0, 0}))), "garbage collection"},
+		"gc type":           {Assemble(Section(1, Vec([]byte{0x5f, 0, 0}))), "garbage collection"},
 		"relaxed vectors":   {code(0, 0xfd, 0x80, 2, End), "relaxed vector"},
 		"unknown prefixed":  {code(0, 0xfc, 18, End), "0xfc 18"},
 		"call_ref":          {code(0, 0x14, 0, End), "typed function references"},
 		"unknown opcode":    {code(0, 0xff, End), "0xff"},
 		"memory index":      {code(0, 0x28, 0x42, 0, 0, End), "more than one memory"},
-		"not constant":      {Module(Section(6, Vec([]byte{I32, 0, 0x20, 0, End}))), "not constant"},
-		"vector const":      {Module(Section(6, Vec([]byte{0x7b, 0, 0xfd, 13, End}))), "not constant"},
-		"element flags":     {Module(Section(9, Vec([]byte{8, 0, 0}))), "unknown flags 0x8"},
-		"data flags":        {Module(Section(11, Vec([]byte{3, 0}))), "unknown flags 0x3"},
-		"import kind":       {Module(Section(2, Vec(Join(String("m"), String("x"), []byte{4, 0, 0})))), "unknown kind 4"},
-		"export kind":       {Module(Section(7, Vec(Join(String("m"), []byte{9, 0})))), "unknown kind 9"},
-		"value type":        {Module(Section(1, Vec(Type([]byte{0x64, 0x70}, nil)))), "value type 0x64"},
-		"table type":        {Module(Section(4, Vec([]byte{0x40, 0, 0x70, 0, 1, 0xd0, 0x70, End}))), "table type 0x40"},
-		"truncated section": {Join(Module(), []byte{1}), "ends too early"},
+		"not constant":      {Assemble(Section(6, Vec([]byte{I32, 0, 0x20, 0, End}))), "not constant"},
+		"vector const":      {Assemble(Section(6, Vec([]byte{0x7b, 0, 0xfd, 13, End}))), "not constant"},
+		"element flags":     {Assemble(Section(9, Vec([]byte{8, 0, 0}))), "unknown flags 0x8"},
+		"data flags":        {Assemble(Section(11, Vec([]byte{3, 0}))), "unknown flags 0x3"},
+		"import kind":       {Assemble(Section(2, Vec(Join(String("m"), String("x"), []byte{4, 0, 0})))), "unknown kind 4"},
+		"export kind":       {Assemble(Section(7, Vec(Join(String("m"), []byte{9, 0})))), "unknown kind 9"},
+		"value type":        {Assemble(Section(1, Vec(Type([]byte{0x64, 0x70}, nil)))), "value type 0x64"},
+		"table type":        {Assemble(Section(4, Vec([]byte{0x40, 0, 0x70, 0, 1, 0xd0, 0x70, End}))), "table type 0x40"},
+		"truncated section": {Join(Assemble(), []byte{1}), "ends too early"},
 	}
 	limits := wasm.Limits{Size: 1 << 20, Pages: 1024, Table: 1000}
 	for name, test := range tests {
@@ -227,7 +227,7 @@ func TestLocalsOfAll(t *testing.T) {
 	for i := range n {
 		types[i], bodies[i] = []byte{0}, Join([]byte{6, 1}, U32(50_000), []byte{I32, End})
 	}
-	m := Module(Section(1, Vec(Type(nil, nil))), Section(3, Vec(types...)), Section(10, Vec(bodies...)))
+	m := Assemble(Section(1, Vec(Type(nil, nil))), Section(3, Vec(types...)), Section(10, Vec(bodies...)))
 	if _, err := wasm.Read(m, wasm.Limits{}); err == nil || !strings.Contains(err.Error(), "of all functions") {
 		t.Errorf("five million locals: %v", err)
 	}
@@ -235,7 +235,7 @@ func TestLocalsOfAll(t *testing.T) {
 
 // TestReadAllocates bounds what a hostile module makes the reader allocate.
 func TestReadAllocates(t *testing.T) {
-	hostile := Module(Section(1, Vec(Type(nil, nil))), Section(2, U32(10_000), bytes.Repeat([]byte{0}, 30)))
+	hostile := Assemble(Section(1, Vec(Type(nil, nil))), Section(2, U32(10_000), bytes.Repeat([]byte{0}, 30)))
 	if got := testing.Benchmark(func(b *testing.B) {
 		for b.Loop() {
 			if _, err := wasm.Read(hostile, wasm.Limits{}); err == nil {

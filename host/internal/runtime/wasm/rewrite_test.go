@@ -28,15 +28,15 @@ func TestStrip(t *testing.T) {
 		in   []byte
 		want int // name sections left
 	}{
-		"nothing to strip": {Module(Section(1, Vec())), 0},
-		"names":            {Module(Custom("a", nil), Section(1, Vec()), Custom("name", names), Custom("b", []byte("b"))), 1},
+		"nothing to strip": {Assemble(Section(1, Vec())), 0},
+		"names":            {Assemble(Custom("a", nil), Section(1, Vec()), Custom("name", names), Custom("b", []byte("b"))), 1},
 		"two name sections": {
-			Module(Custom("name", names), Custom("name", names)), 1,
+			Assemble(Custom("name", names), Custom("name", names)), 1,
 		},
-		"names with a huge count": {Module(Custom("name", Join([]byte{1}, U32(5), U32(0xffffffff)))), 0},
-		"names too short":         {Module(Custom("name", Join([]byte{1, 9, 1, 1}))), 0},
-		"local names":             {Module(Custom("name", Join([]byte{2, 6}, Vec(Join(U32(0), Vec(Join(U32(0), String("x")))))))), 1},
-		"broken local names":      {Module(Custom("name", Join([]byte{2, 2, 1, 0}))), 0},
+		"names with a huge count": {Assemble(Custom("name", Join([]byte{1}, U32(5), U32(0xffffffff)))), 0},
+		"names too short":         {Assemble(Custom("name", Join([]byte{1, 9, 1, 1}))), 0},
+		"local names":             {Assemble(Custom("name", Join([]byte{2, 6}, Vec(Join(U32(0), Vec(Join(U32(0), String("x")))))))), 1},
+		"broken local names":      {Assemble(Custom("name", Join([]byte{2, 2, 1, 0}))), 0},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -71,7 +71,7 @@ func TestStripIgnoresCustomSections(t *testing.T) {
 }
 
 func TestWithSection(t *testing.T) {
-	in := Module(Custom("m", []byte("old")), Section(1, Vec()), Custom("m", []byte("older")), Custom("n", []byte("n")))
+	in := Assemble(Custom("m", []byte("old")), Section(1, Vec()), Custom("m", []byte("older")), Custom("n", []byte("n")))
 	out, err := wasm.WithSection(in, "m", []byte("new"))
 	m := read(t, out, err)
 	if diff := cmp.Diff([][]byte{[]byte("new")}, m.Custom("m")); diff != "" {
@@ -103,7 +103,7 @@ func TestRenameImport(t *testing.T) {
 }
 
 func TestClampTables(t *testing.T) {
-	in := Module(Section(4, Vec([]byte{0x70, 0, 3}, []byte{0x6f, 1, 0, 200}, []byte{0x70, 1, 3, 5})))
+	in := Assemble(Section(4, Vec([]byte{0x70, 0, 3}, []byte{0x6f, 1, 0, 200}, []byte{0x70, 1, 3, 5})))
 	in = bytes.Replace(in, []byte{0x6f, 1, 0, 200}, []byte{0x6f, 1, 0, 200, 1}, 1)
 	in[9]++ // the maximum 200 takes two bytes
 	out, err := wasm.ClampTables(in, 10)
@@ -116,8 +116,8 @@ func TestClampTables(t *testing.T) {
 func TestRewriteRefusesBrokenModules(t *testing.T) {
 	broken := map[string][]byte{
 		"no module":   []byte("x"),
-		"cut imports": Module(Section(2, U32(3), []byte{1, 'm'})),
-		"cut tables":  Module(Section(4, U32(3), []byte{0x70, 0, 0})),
+		"cut imports": Assemble(Section(2, U32(3), []byte{1, 'm'})),
+		"cut tables":  Assemble(Section(4, U32(3), []byte{0x70, 0, 0})),
 	}
 	for name, b := range broken {
 		_, strip := wasm.Strip(b)

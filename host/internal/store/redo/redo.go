@@ -63,15 +63,21 @@ func (e *DamageError) Error() string {
 		e.File, e.Offset, e.Reason, filepath.Dir(e.File))
 }
 
+// Held says how far the database has come without the log.
+type Held struct {
+	Synced store.Revision // a commit that is certainly on disk, and so are all before it
+	Newest store.Revision // the newest commit of which it has anything
+}
+
 // Open reads the log, calls apply with every record in order and returns the log
-// ready to append. held is the newest revision in the database; a log that begins
-// after it or ends before it is refused, and a new one continues from it. The
+// ready to append. A log that begins after what the database has synced, or ends
+// before the newest it has, is refused; a new one continues from the newest. The
 // records' bytes are never written to again, so apply may keep them.
-func Open(o Options, held store.Revision, apply func(Record) error) (*Log, error) {
+func Open(o Options, held Held, apply func(Record) error) (*Log, error) {
 	if o.Sync == nil {
 		o.Sync = datasync
 	}
-	l := &Log{opts: o, last: held}
+	l := &Log{opts: o, last: held.Newest}
 	if err := l.list(); err != nil {
 		return nil, fmt.Errorf("list redo log: %w", err)
 	}

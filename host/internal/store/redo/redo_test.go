@@ -33,7 +33,7 @@ func reopen(t *testing.T, dir string, held store.Revision) (l *Log, got []Record
 
 func tryOpen(dir string, held store.Revision) (*Log, []Record, error) {
 	var got []Record
-	l, err := Open(Options{Dir: dir, SegmentSize: testSegment}, held, func(r Record) error {
+	l, err := Open(Options{Dir: dir, SegmentSize: testSegment}, Held{held, held}, func(r Record) error {
 		got = append(got, r)
 		return nil
 	})
@@ -353,7 +353,7 @@ func TestFailedSync(t *testing.T) {
 			return errDisk
 		}
 		return f.Sync()
-	}}, 0, nil)
+	}}, Held{}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -381,7 +381,7 @@ func TestApplyError(t *testing.T) {
 	l, _ := reopen(t, dir, 0)
 	add(t, l, rec(1, put("a", "1")), rec(2, put("b", "1")))
 	errMine := errors.New("mine")
-	_, err := Open(Options{Dir: dir, SegmentSize: testSegment}, 0, func(r Record) error {
+	_, err := Open(Options{Dir: dir, SegmentSize: testSegment}, Held{}, func(r Record) error {
 		if r.Revision == 2 {
 			return errMine
 		}

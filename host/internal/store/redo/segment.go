@@ -57,7 +57,7 @@ func (l *Log) list() error {
 
 // replay reads all segments, checks that they continue each other, cuts a torn
 // group off and opens the last segment to append.
-func (l *Log) replay(held store.Revision, apply func(Record) error) error {
+func (l *Log) replay(held Held, apply func(Record) error) error {
 	for i := range l.segs {
 		s := &l.segs[i]
 		path := l.path(s.seq, segmentExt)
@@ -82,8 +82,8 @@ func (l *Log) replay(held store.Revision, apply func(Record) error) error {
 		if i < len(l.segs)-1 {
 			continue
 		}
-		if held > last {
-			return &DamageError{path, l.off, fmt.Sprintf("it ends at revision %d, and the database holds revision %d", last, held)}
+		if held.Newest > last {
+			return &DamageError{path, l.off, fmt.Sprintf("it ends at revision %d, and the database holds revision %d", last, held.Newest)}
 		}
 		return l.openLast(path, torn, int64(len(b)))
 	}
@@ -91,14 +91,14 @@ func (l *Log) replay(held store.Revision, apply func(Record) error) error {
 }
 
 // follows checks that segment i continues the one before it, or the database.
-func (l *Log) follows(i int, held store.Revision) error {
+func (l *Log) follows(i int, held Held) error {
 	s := l.segs[i]
 	switch {
 	case l.head.seq != s.seq:
 		return &DamageError{l.path(s.seq, segmentExt), 0, fmt.Sprintf("it holds segment %x", l.head.seq)}
-	case i == 0 && s.base > held:
-		return fmt.Errorf("the database holds revisions up to %d and its redo log %s begins after %d: the database was set back or removed; "+
-			"restore database and redo log from one backup", held, l.opts.Dir, s.base)
+	case i == 0 && s.base > held.Synced:
+		return fmt.Errorf("the database has revisions up to %d on disk and its redo log %s begins after %d: one of them was set back or removed; "+
+			"restore both from one backup", held.Synced, l.opts.Dir, s.base)
 	case i == 0:
 		return nil
 	}

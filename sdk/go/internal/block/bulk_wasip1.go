@@ -17,20 +17,26 @@ func blockNew(p unsafe.Pointer, n uint32) uint64
 func Input() []byte {
 	b := make([]byte, inputLength())
 	if len(b) > 0 {
-		inputRead(unsafe.Pointer(unsafe.SliceData(b)), uint32(len(b)))
+		inputRead(data(b))
 	}
 	return b
 }
 
 // New copies b into a new block.
 func New(b []byte) uint64 {
-	return blockNew(unsafe.Pointer(unsafe.SliceData(b)), uint32(len(b)))
+	return blockNew(data(b))
 }
 
 func load(block uint64) []byte {
 	b := make([]byte, length(block))
 	if len(b) > 0 {
-		blockRead(block, unsafe.Pointer(unsafe.SliceData(b)), uint32(len(b)))
+		p, n := data(b)
+		blockRead(block, p, n)
 	}
 	return b
+}
+
+// data is where b lies; the host is given addresses, as its interface wants.
+func data(b []byte) (p unsafe.Pointer, n uint32) {
+	return unsafe.Pointer(unsafe.SliceData(b)), uint32(len(b)) //nolint:gosec // G103, G115: a slice fits the 4 GiB of a guest
 }

@@ -22,8 +22,8 @@ const (
 	BlockVoid = 0x40
 )
 
-// Module joins sections behind the header.
-func Module(sections ...[]byte) []byte {
+// Assemble joins sections behind the header.
+func Assemble(sections ...[]byte) []byte {
 	return append([]byte(Header), Join(sections...)...)
 }
 
@@ -127,7 +127,7 @@ func (g Guest) Bytes() []byte {
 	if g.Data != nil {
 		sections = append(sections, Section(11, Vec(g.Data...)))
 	}
-	return Module(sections...)
+	return Assemble(sections...)
 }
 
 // Spin is code that loops for ever.

@@ -1,0 +1,57 @@
+package app
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"github.com/vespiary/vespiary/abi"
+	"github.com/vespiary/vespiary/host/internal/runtime"
+)
+
+// describeLimit is the time that a plugin gets to say what its tools are.
+const describeLimit = 30 * time.Second
+
+// describe asks a tool plugin what its tools are. The plugin may ask for nothing
+// meanwhile, and sees the same clock and randomness each time: what it says is a
+// property of its bytes.
+func (h *Host) describe(ctx context.Context, digest string) (abi.ToolList, error) {
+	var list abi.ToolList
+	ctx, cancel := context.WithTimeout(ctx, describeLimit)
+	defer cancel()
+	module, release, err := h.loader.Acquire(ctx, digest)
+	if err != nil {
+		return list, err
+	}
+	defer release()
+	clock := time.Unix(0, 0)
+	guest, err := module.Instantiate(ctx, runtime.Config{
+		Host: mute{}, Random: rand.NewChaCha8(sha256.Sum256([]byte(digest))),
+		Clock: func() time.Time { clock = clock.Add(time.Microsecond); return clock },
+		Sleep: func(_ context.Context, d time.Duration) { clock = clock.Add(d) },
+	})
+	if err != nil {
+		return list, err
+	}
+	defer guest.Close(context.WithoutCancel(ctx)) //nolint:errcheck // the answer is already here
+	out, err := guest.Call(ctx, "describe", nil)
+	if err != nil {
+		return list, err
+	}
+	if err := json.Unmarshal(out, &list); err != nil {
+		return list, fmt.Errorf("the plugin's description is not a list of tools: %w", err)
+	}
+	return list, nil
+}
+
+// mute answers every host call with a refusal.
+type mute struct{}
+
+func (mute) Call(_ context.Context, name string, _ []byte) ([]byte, error) {
+	return json.Marshal(abi.Result{Error: &abi.Error{
+		Code: abi.CodeDenied, Message: name + " is not available while a plugin describes its tools",
+	}})
+}

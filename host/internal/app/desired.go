@@ -1,0 +1,136 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/vespiary/vespiary/abi"
+	"github.com/vespiary/vespiary/host"
+	"github.com/vespiary/vespiary/host/internal/config"
+	"github.com/vespiary/vespiary/host/internal/model"
+	"github.com/vespiary/vespiary/host/internal/tool"
+	"github.com/vespiary/vespiary/policy/cedar"
+)
+
+// desired is what a configuration and its policies ask for, all of it made ready:
+// either the whole of it becomes what the host does, or nothing.
+type desired struct {
+	config *config.Config
+	agents map[string]*host.Agent
+	tools  []tool.Source
+	models map[string]model.Entry
+	policy *cedar.Set
+}
+
+// prepare makes a configuration ready and changes nothing of what runs.
+func (h *Host) prepare(ctx context.Context, cfg *config.Config) (*desired, error) {
+	d := &desired{config: cfg, agents: map[string]*host.Agent{}, models: map[string]model.Entry{}}
+	var errs []error
+	var err error
+	if d.policy, err = loadPolicies(cfg.Policies); err != nil {
+		errs = append(errs, err)
+	}
+	for _, name := range slices.Sorted(maps.Keys(cfg.Models)) {
+		if d.models[name], err = h.modelEntry(cfg.Models[name]); err != nil {
+			errs = append(errs, fmt.Errorf("model %s: %w", name, err))
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(cfg.Tools)) {
+		source, err := h.source(ctx, name, cfg.Tools[name])
+		if err != nil {
+			errs = append(errs, fmt.Errorf("tool %s: %w", name, err))
+			continue
+		}
+		d.tools = append(d.tools, source)
+	}
+	for _, name := range slices.Sorted(maps.Keys(cfg.Agents)) {
+		if d.agents[name], err = h.agent(ctx, cfg, name); err != nil {
+			errs = append(errs, fmt.Errorf("agent %s: %w", name, err))
+		}
+	}
+	return d, errors.Join(errs...)
+}
+
+func loadPolicies(dir string) (*cedar.Set, error) {
+	if _, err := os.Stat(dir); err != nil {
+		return nil, fmt.Errorf("load policies: %w; create the folder with vespiary init", err)
+	}
+	return cedar.Load(os.DirFS(dir))
+}
+
+func (h *Host) source(ctx context.Context, name string, t config.Tool) (tool.Source, error) {
+	p, err := h.plugins.resolve(ctx, t.Plugin)
+	if err != nil {
+		return tool.Source{}, err
+	}
+	if p.manifest != nil && p.manifest.Kind != abi.PluginTool {
+		return tool.Source{}, fmt.Errorf("%s is of the kind %s, not a tool", t.Plugin, p.manifest.Kind)
+	}
+	return tool.Source{Name: name, Plugin: p.name, Module: p.digest, Needs: p.needs, Manifest: p.manifest, Prefix: p.prefix}, nil
+}
+
+func (h *Host) agent(ctx context.Context, cfg *config.Config, name string) (*host.Agent, error) {
+	a := cfg.Agents[name]
+	p, err := h.plugins.resolve(ctx, a.Plugin)
+	if err != nil {
+		return nil, err
+	}
+	if p.manifest != nil && p.manifest.Kind != abi.PluginAgent {
+		return nil, fmt.Errorf("%s is of the kind %s, not an agent", a.Plugin, p.manifest.Kind)
+	}
+	folders := map[string]string{}
+	for _, f := range a.Folders {
+		path, err := filepath.Abs(cfg.Folders[f].Path)
+		if err != nil {
+			return nil, err
+		}
+		folders[f] = path
+	}
+	return &host.Agent{
+		Name: name, Description: a.Description, Plugin: a.Plugin, Module: p.digest,
+		Binding: abi.Binding{
+			Name: name, Instructions: strings.TrimSpace(a.Instructions.Text), Model: a.Model,
+			MaxSteps: a.MaxSteps, Options: a.Options,
+		},
+		Tools: a.Tools, Folders: folders, Roles: a.Roles, Retain: a.Session.Retain,
+		Budget: host.Budget{Tokens: a.Budget.Tokens, CostMicros: int64(a.Budget.USD), Calls: a.Budget.Calls, Time: a.Budget.Time},
+	}, nil
+}
+
+func (h *Host) modelEntry(m config.Model) (model.Entry, error) {
+	s := model.Settings{
+		Provider: m.Provider, Model: m.Model, BaseURL: m.BaseURL, MaxTokens: m.MaxTokens,
+		Timeout: m.Timeout, Latency: m.Latency, Headers: map[string]model.Secret{},
+	}
+	if m.Price != nil {
+		s.Price = model.Price{Input: m.Price.Input, Output: m.Price.Output, CacheRead: m.Price.CacheRead, CacheWrite: m.Price.CacheWrite}
+	}
+	var err error
+	if s.Key, err = secretOf(m.Key); err != nil {
+		return model.Entry{}, fmt.Errorf("key: %w", err)
+	}
+	for name, ref := range m.Headers {
+		if s.Headers[name], err = secretOf(ref); err != nil {
+			return model.Entry{}, fmt.Errorf("header %s: %w", name, err)
+		}
+	}
+	p, err := model.New(s, model.Options{Log: h.opt.Log})
+	return model.Entry{Settings: s, Provider: p}, err
+}
+
+func secretOf(s config.Secret) (model.Secret, error) {
+	if s.IsZero() {
+		return model.Secret{}, nil
+	}
+	v, err := s.Reveal()
+	if err != nil {
+		return model.Secret{}, err
+	}
+	return model.NewSecret(v), nil
+}

@@ -1,0 +1,244 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"path/filepath"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/vespiary/vespiary/abi"
+	"github.com/vespiary/vespiary/host"
+	"github.com/vespiary/vespiary/host/internal/api/keys"
+	"github.com/vespiary/vespiary/host/internal/config"
+	"github.com/vespiary/vespiary/host/internal/gate"
+	"github.com/vespiary/vespiary/host/internal/journal"
+	"github.com/vespiary/vespiary/host/internal/model"
+	"github.com/vespiary/vespiary/host/internal/runtime"
+	"github.com/vespiary/vespiary/host/internal/session"
+	"github.com/vespiary/vespiary/host/internal/store"
+	"github.com/vespiary/vespiary/host/internal/telemetry"
+	"github.com/vespiary/vespiary/host/internal/tool"
+	"github.com/vespiary/vespiary/policy/cedar"
+	"github.com/vespiary/vespiary/registry"
+)
+
+// Options are what a host takes from its process. The zero value is the real world.
+type Options struct {
+	Now     func() time.Time // time.Now
+	Log     *slog.Logger     // none
+	Version string
+	// Reload, when set, reads the configuration again; without it a reload keeps the
+	// configuration and reads the policies and plugins.
+	Reload func() (*config.Config, error)
+}
+
+// Host is an assembled host over one data folder. It is safe for concurrent use.
+type Host struct {
+	opt       Options
+	data      string
+	store     *store.Local
+	journals  *journal.Journals
+	registry  *registry.Registry
+	plugins   *shelf
+	keys      *keys.Keys
+	engine    runtime.Engine
+	loader    *runtime.Loader
+	models    *model.Models
+	catalog   *tool.Catalog
+	policy    *cedar.Engine
+	sessions  *session.Service
+	telemetry *telemetry.Telemetry
+
+	reload  sync.Mutex // one at a time
+	desired atomic.Pointer[desired]
+}
+
+// Open assembles the host of cfg and makes its configuration what it does. Close must
+// be called.
+func Open(ctx context.Context, cfg *config.Config, opt Options) (*Host, error) {
+	if opt.Now == nil {
+		opt.Now = time.Now
+	}
+	if opt.Log == nil {
+		opt.Log = slog.New(slog.DiscardHandler)
+	}
+	h := &Host{opt: opt, data: cfg.Data}
+	for _, step := range []func(context.Context, *config.Config) error{h.openStore, h.openRuntime, h.openParts, h.apply} {
+		if err := step(ctx, cfg); err != nil {
+			return nil, errors.Join(err, h.Close(ctx))
+		}
+	}
+	return h, nil
+}
+
+func (h *Host) openStore(ctx context.Context, cfg *config.Config) error {
+	master, err := masterKey(cfg.Data)
+	if err != nil {
+		return err
+	}
+	h.store, err = store.Open(ctx, store.Options{
+		Dir: filepath.Join(cfg.Data, "store"), Edge: cfg.Edge, MinFree: int64(cfg.Limits.Free), Log: h.opt.Log,
+	})
+	if err != nil {
+		return err
+	}
+	ring, err := journal.NewKeys(h.store, master)
+	if err != nil {
+		return err
+	}
+	h.journals = journal.New(h.store, ring, journal.Options{Now: h.opt.Now, Committed: h.committed})
+	if h.keys, err = keys.New(keys.Options{Store: h.store, Now: h.opt.Now}); err != nil {
+		return err
+	}
+	h.registry, err = registry.New(registry.Options{
+		Dir: filepath.Join(cfg.Data, "modules"), Store: h.store, Tenant: host.DefaultTenant, Now: h.opt.Now,
+	})
+	h.plugins = &shelf{registry: h.registry, known: map[string]plugin{}}
+	return err
+}
+
+// committed tells the sessions of durable entries. The journals exist before them.
+func (h *Host) committed(tenant, id string, entries []host.Entry) {
+	if h.sessions != nil {
+		h.sessions.Committed(tenant, id, entries)
+	}
+}
+
+// idle is how long a compiled module stays in memory that nobody uses.
+const idle = 5 * time.Minute
+
+func (h *Host) openRuntime(_ context.Context, cfg *config.Config) error {
+	var err error
+	h.engine, err = runtime.NewNative(runtime.Options{
+		CacheDir: filepath.Join(cfg.Data, "cache"), MemoryLimit: uint64(cfg.Limits.Memory), //nolint:gosec // sizes are not negative
+		Imports: imports(), Log: h.opt.Log,
+	})
+	if err != nil {
+		return err
+	}
+	h.loader = runtime.NewLoader(h.engine, func(ctx context.Context, digest string) ([]byte, error) {
+		return h.registry.Bytes(ctx, registry.Digest(digest))
+	}, idle)
+	return nil
+}
+
+// imports are the capabilities that this host offers to guests.
+func imports() []string {
+	return []string{
+		abi.CallModelChat, abi.CallModelEmbed, abi.CallToolList, abi.CallToolCall, abi.CallMemorySession,
+		abi.CallHTTPFetch, abi.CallFileRead, abi.CallFileWrite, abi.CallFileList, abi.CallEmit, abi.CallAwait,
+		abi.CallStart, abi.CallWait,
+	}
+}
+
+func (h *Host) openParts(ctx context.Context, cfg *config.Config) error {
+	var err error
+	h.telemetry, err = telemetry.New(ctx, telemetry.Options{OTLP: cfg.Telemetry.OTLP, Content: cfg.Telemetry.Content, Version: h.opt.Version})
+	if err != nil {
+		return err
+	}
+	h.models, h.policy = model.NewModels(h.opt.Now), cedar.New(nil)
+	h.catalog = tool.NewCatalog(h.describe)
+	capabilities := map[string]host.Capability{}
+	h.sessions = session.New(session.Options{
+		Store: h.store, Journals: journals{h.journals}, Runner: runner{h.loader}, Agents: agents{h},
+		Door: door{gate.New(gate.Options{
+			Capabilities: capabilities, Policy: h.policy, Now: h.opt.Now, Observer: h.telemetry, Log: h.opt.Log,
+		})},
+		Observer: h.telemetry, Now: h.opt.Now, Log: h.opt.Log,
+		Limits: session.Limits{Sessions: cfg.Limits.Sessions, Queue: maxQueue, MicrosPerDay: int64(cfg.Limits.USDPerDay)},
+	})
+	// The gate reads the table only once a turn runs, and no turn runs before Resume.
+	maps.Copy(capabilities, h.sessions.Capabilities())
+	maps.Copy(capabilities, h.models.Capabilities())
+	maps.Copy(capabilities, h.toolCapabilities(cfg))
+	return nil
+}
+
+// maxQueue bounds the events that wait in one session.
+const maxQueue = 256
+
+// apply makes a configuration what the host does, whole or not at all.
+func (h *Host) apply(ctx context.Context, cfg *config.Config) error {
+	h.reload.Lock()
+	defer h.reload.Unlock()
+	d, err := h.prepare(ctx, cfg)
+	if err != nil {
+		return err
+	}
+	h.desired.Store(d)
+	h.models.Replace(d.models)
+	h.catalog.Replace(d.tools)
+	h.policy.Replace(d.policy)
+	return nil
+}
+
+// Reload reads configuration, policies and plugins again. An error leaves everything
+// as it was.
+func (h *Host) Reload(ctx context.Context) error {
+	cfg := h.desired.Load().config
+	if h.opt.Reload != nil {
+		var err error
+		if cfg, err = h.opt.Reload(); err != nil {
+			return err
+		}
+		if cfg.Data != h.data {
+			return fmt.Errorf("reload: the data folder cannot change from %s to %s while the host runs; restart it", h.data, cfg.Data)
+		}
+	}
+	return h.apply(ctx, cfg)
+}
+
+// Close ends the host: turns under way get until ctx ends, then wait for the next
+// host. It may be called on a host that did not open whole.
+func (h *Host) Close(ctx context.Context) error {
+	var errs []error
+	if h.sessions != nil {
+		errs = append(errs, h.sessions.Close(ctx))
+	}
+	ctx = context.WithoutCancel(ctx)
+	if h.loader != nil {
+		h.loader.Close()
+	}
+	if h.engine != nil {
+		errs = append(errs, h.engine.Close(ctx))
+	}
+	if h.telemetry != nil {
+		errs = append(errs, h.telemetry.Shutdown(ctx))
+	}
+	if h.store != nil {
+		errs = append(errs, h.store.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// agents is what the sessions see of the configuration.
+type agents struct{ h *Host }
+
+func (a agents) Agent(name string) (*host.Agent, bool) {
+	agent, ok := a.h.desired.Load().agents[name]
+	return agent, ok
+}
+
+func (a agents) Plugin(ctx context.Context, digest string) (string, []string, error) {
+	return a.h.plugins.Plugin(ctx, digest)
+}
+
+// List implements api.Agents.
+func (a agents) List(_ context.Context, _ host.Caller) []host.AgentInfo {
+	all := a.h.desired.Load().agents
+	out := []host.AgentInfo{}
+	for _, name := range slices.Sorted(maps.Keys(all)) {
+		g := all[name]
+		out = append(out, host.AgentInfo{
+			Name: name, Description: g.Description, Plugin: g.Plugin, Module: g.Module, Model: g.Binding.Model, Tools: g.Tools,
+		})
+	}
+	return out
+}

@@ -1,0 +1,104 @@
+package app
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/vespiary/vespiary/host"
+	"github.com/vespiary/vespiary/host/internal/api"
+	"github.com/vespiary/vespiary/host/internal/api/openai"
+	"github.com/vespiary/vespiary/host/internal/api/rest"
+	"github.com/vespiary/vespiary/host/internal/config"
+)
+
+// LocalUser is the user that the keys of a single-user host stand for.
+const LocalUser = "local"
+
+// Local is the caller that commands on the host's own machine act as.
+func Local() host.Caller {
+	return host.Caller{Tenant: host.DefaultTenant, User: LocalUser, Name: LocalUser}
+}
+
+// drain is how long turns may go on after the host was asked to stop.
+const drain = 10 * time.Second
+
+// ServerFile is the file of the data folder that tells commands where the host
+// answers.
+const ServerFile = "server.json"
+
+// Address is what ServerFile holds.
+type Address struct {
+	URL string `json:"url"`
+	PID int    `json:"pid"`
+}
+
+// Serve takes up what earlier hosts left and answers HTTP until ctx ends, then stops
+// in good order and closes the host.
+func (h *Host) Serve(ctx context.Context) error {
+	cfg := h.desired.Load().config
+	server, err := h.server(cfg)
+	if err != nil {
+		return errors.Join(err, h.Close(ctx))
+	}
+	var lc net.ListenConfig
+	ln, err := lc.Listen(ctx, "tcp", cfg.Listen)
+	if err != nil {
+		return errors.Join(fmt.Errorf("listen on %s: %w; set another address with listen in the configuration", cfg.Listen, err), h.Close(ctx))
+	}
+	if err := h.sessions.Resume(ctx); err != nil {
+		return errors.Join(err, ln.Close(), h.Close(ctx))
+	}
+	if err := h.announce(cfg, ln.Addr()); err != nil {
+		return errors.Join(err, ln.Close(), h.Close(ctx))
+	}
+	defer os.Remove(filepath.Join(h.data, ServerFile)) //nolint:errcheck // it names a process that is gone either way
+	h.opt.Log.InfoContext(ctx, "serving", "address", ln.Addr().String())
+	err = server.Serve(ctx, ln)
+	stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), drain)
+	defer cancel()
+	return errors.Join(err, h.Close(stop))
+}
+
+// announce writes where the host answers.
+func (h *Host) announce(cfg *config.Config, addr net.Addr) error {
+	scheme := "http"
+	if cfg.TLS != nil {
+		scheme = "https"
+	}
+	b, err := json.Marshal(Address{URL: scheme + "://" + addr.String(), PID: os.Getpid()})
+	if err != nil {
+		return err
+	}
+	path := filepath.Join(h.data, ServerFile)
+	if err := os.WriteFile(path+".new", b, 0o600); err != nil {
+		return err
+	}
+	return os.Rename(path+".new", path)
+}
+
+func (h *Host) server(cfg *config.Config) (*api.Server, error) {
+	o := api.Options{
+		Auth: h.keys, Now: h.opt.Now, Log: h.opt.Log, Ready: h.ready,
+		Metrics: h.telemetry.Handler(), MetricsOpen: cfg.Metrics.Open,
+		Limits: api.Limits{Body: int64(cfg.Limits.Body), Rate: float64(cfg.Limits.Requests)},
+		Routes: append(
+			rest.Routes(rest.Options{Sessions: h.sessions, Agents: agents{h}, Admin: admin{h}}),
+			openai.Routes(openai.Options{Sessions: h.sessions, Agents: agents{h}, Now: h.opt.Now})...,
+		),
+	}
+	if cfg.TLS != nil {
+		o.TLS = api.TLS{Cert: cfg.TLS.Cert, Key: cfg.TLS.Key}
+	}
+	return api.New(o)
+}
+
+// ready reports why the host would refuse work.
+func (h *Host) ready(ctx context.Context) error {
+	return h.sessions.Ready(ctx)
+}

@@ -1,0 +1,5 @@
+//go:build !linux && !darwin
+
+package runtime
+
+func freed(i *nativeInstance) bool { return i.memory.(*heapMemory).b == nil }

@@ -1,0 +1,675 @@
+package session_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/vespiary/vespiary/abi"
+	"github.com/vespiary/vespiary/host"
+	"github.com/vespiary/vespiary/host/internal/gate"
+	"github.com/vespiary/vespiary/host/internal/journal"
+	"github.com/vespiary/vespiary/host/internal/session"
+	"github.com/vespiary/vespiary/host/internal/store"
+	words "github.com/vespiary/vespiary/host/store"
+	"github.com/vespiary/vespiary/policy"
+	"github.com/vespiary/vespiary/policy/cedar"
+)
+
+// guest is an agent written as a Go function instead of a module: everything else
+// here is real.
+type guest func(ctx context.Context, g session.Guest, e abi.Event) (abi.Reply, error)
+
+// world is one data folder and the host that runs on it now.
+type world struct {
+	t        *testing.T
+	dir      string
+	now      func() time.Time
+	limits   session.Limits
+	store    *store.Local
+	journals *journal.Journals
+	service  *session.Service
+
+	mu      sync.Mutex
+	guest   guest
+	effects []string
+	agent   *host.Agent
+}
+
+var caller = host.Caller{Tenant: "t", User: "ann"}
+
+func newWorld(t *testing.T, g guest) *world {
+	t.Helper()
+	w := &world{t: t, dir: t.TempDir(), now: time.Now, guest: g, agent: &host.Agent{Name: "a", Module: "sha256:0", Plugin: "p"}}
+	w.start()
+	t.Cleanup(w.kill)
+	return w
+}
+
+type journals struct{ *journal.Journals }
+
+func (j journals) Create(ctx context.Context, o host.Open, ops ...words.Op) (session.Log, error) {
+	l, err := j.Journals.Create(ctx, o, ops...)
+	if err != nil {
+		return nil, err
+	}
+	return l, nil
+}
+
+func (j journals) Acquire(ctx context.Context, tenant, id string) (session.Log, error) {
+	l, err := j.Journals.Acquire(ctx, tenant, id)
+	if err != nil {
+		return nil, err
+	}
+	return l, nil
+}
+
+type door struct{ *gate.Gate }
+
+func (d door) Begin(s session.PassageSpec) (session.Passage, error) {
+	turn, err := d.Gate.Begin(gate.TurnOptions{
+		Session: s.Session, Journal: s.Log, Past: s.Past, Payload: s.Payload, Budget: s.Budget, Label: s.Label,
+	})
+	return passage{turn}, err
+}
+
+type passage struct{ *gate.Turn }
+
+func (p passage) Guest(run *host.Run, begun time.Time) session.Guest {
+	return p.Turn.Guest(run, begun)
+}
+
+// Run implements session.Runner.
+func (w *world) Run(ctx context.Context, a session.Activation, export string, input []byte) ([]byte, error) {
+	w.mu.Lock()
+	g := w.guest
+	w.mu.Unlock()
+	var e abi.Event
+	if err := json.Unmarshal(input, &e); err != nil || export != "handle" {
+		return nil, fmt.Errorf("%s: %w", export, err)
+	}
+	r, err := g(ctx, a.Guest, e)
+	if err != nil {
+		return nil, err
+	}
+	return json.Marshal(r)
+}
+
+// Agent and Plugin implement session.Agents.
+func (w *world) Agent(name string) (*host.Agent, bool) { return w.agent, name == "a" }
+func (w *world) Plugin(context.Context, string) (string, []string, error) {
+	return "p", []string{"effect", "emit", "await", "memory_session"}, nil
+}
+
+// effect is a capability that notes what it did to the world.
+type effect struct{ w *world }
+
+func (k effect) Classify(_ context.Context, c *host.Call) (host.Class, error) {
+	var in struct{ Path string }
+	if err := json.Unmarshal(c.Request, &in); err != nil {
+		return host.Class{}, &abi.Error{Code: abi.CodeInvalid, Message: err.Error()}
+	}
+	return host.Class{Action: "fileWrite", Kind: host.Effect, Recovery: abi.RecoverOnce, State: in.Path, Resource: policy.Entity{
+		UID: policy.UID{Type: "File", ID: in.Path}, Attrs: map[string]any{"path": in.Path, "inside": true, "readOnly": false},
+	}}, nil
+}
+
+func (k effect) Perform(_ context.Context, c *host.Call) (host.Output, error) {
+	k.w.mu.Lock()
+	defer k.w.mu.Unlock()
+	k.w.effects = append(k.w.effects, c.Class.State.(string))
+	return host.Output{Derived: true}, nil
+}
+
+func (w *world) start() {
+	w.t.Helper()
+	ctx := context.Background()
+	s, err := store.Open(ctx, store.Options{Dir: w.dir, Edge: true, MinFree: 1})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	keys, err := journal.NewKeys(s, bytes.Repeat([]byte{1}, 32))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.store = s
+	var service *session.Service
+	w.journals = journal.New(s, keys, journal.Options{Now: w.now, Committed: func(tenant, id string, es []host.Entry) { service.Committed(tenant, id, es) }})
+	set, err := cedar.Compile(map[string][]byte{"all.cedar": []byte(`@id("all") permit (principal, action, resource);`)})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	caps := map[string]host.Capability{"effect": effect{w}}
+	log := slog.New(slog.DiscardHandler)
+	service = session.New(session.Options{
+		Store: s, Journals: journals{w.journals}, Runner: w, Agents: w, Now: w.now, Log: log, Limits: w.limits,
+		Door: door{gate.New(gate.Options{Capabilities: caps, Policy: cedar.New(set), Now: w.now, Log: log})},
+	})
+	for name, c := range service.Capabilities() {
+		caps[name] = c
+	}
+	w.service = service
+	if err := service.Resume(ctx); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// kill ends the host without letting anything finish.
+func (w *world) kill() {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	_ = w.service.Close(ctx)
+	_ = w.store.Close()
+}
+
+func (w *world) restart(g guest) {
+	w.kill()
+	w.mu.Lock()
+	w.guest = g
+	w.mu.Unlock()
+	w.start()
+}
+
+func (w *world) invoke(in host.Invocation) host.Turn {
+	w.t.Helper()
+	turn, err := w.service.Invoke(w.t.Context(), w.fill(in))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return turn
+}
+
+func (w *world) fill(in host.Invocation) host.Invocation {
+	in.Caller, in.Agent = caller, "a"
+	if in.Event.Type == "" {
+		in.Event.Type = abi.EventMessage
+	}
+	return in
+}
+
+func (w *world) await(turn host.Turn) host.Turn {
+	w.t.Helper()
+	ctx, cancel := context.WithTimeout(w.t.Context(), 20*time.Second)
+	defer cancel()
+	out, err := w.service.Await(ctx, caller, turn.Session, turn.Number)
+	if err != nil {
+		w.t.Fatalf("turn %d: %v (%+v)", turn.Number, err, out)
+	}
+	return out
+}
+
+func say(text string) (abi.Reply, error) {
+	return abi.Reply{Status: abi.StatusDone, Content: []abi.Content{abi.Text(text)}}, nil
+}
+
+func ask(ctx context.Context, g session.Guest, name, request string) (abi.Result, error) {
+	b, err := g.Call(ctx, name, []byte(request))
+	if err != nil {
+		return abi.Result{}, err
+	}
+	var r abi.Result
+	return r, json.Unmarshal(b, &r)
+}
+
+func echo(_ context.Context, _ session.Guest, e abi.Event) (abi.Reply, error) {
+	return say(fmt.Sprintf("%d:%s", e.Turn, abi.TextOf(e.Content)))
+}
+
+func message(text string) host.Invocation {
+	return host.Invocation{Event: abi.Event{Content: []abi.Content{abi.Text(text)}}}
+}
+
+func TestTurnsRunInOrder(t *testing.T) {
+	w := newWorld(t, echo)
+	first := w.invoke(message("one"))
+	in := message("two")
+	in.Session = first.Session
+	second := w.invoke(in)
+	in = message("three")
+	in.Session = first.Session
+	third := w.invoke(in)
+	for i, turn := range []host.Turn{first, second, third} {
+		got := w.await(turn)
+		want := fmt.Sprintf("%d:%s", i+1, []string{"one", "two", "three"}[i])
+		if got.Status != host.TurnDone || abi.TextOf(got.Content) != want {
+			t.Errorf("turn %d: %+v", i+1, got)
+		}
+	}
+	head, err := w.service.Get(t.Context(), caller, first.Session)
+	if err != nil || head.Status != host.SessionIdle || head.Turns != 3 || head.Ended != 3 {
+		t.Errorf("session: %+v, %v", head, err)
+	}
+	list, err := w.service.List(t.Context(), caller, host.SessionFilter{})
+	if err != nil || len(list) != 1 {
+		t.Errorf("list: %+v, %v", list, err)
+	}
+}
+
+func TestSessionsAreTheirOwners(t *testing.T) {
+	w := newWorld(t, echo)
+	turn := w.await(w.invoke(message("x")))
+	other := host.Caller{Tenant: "t", User: "bob"}
+	if _, err := w.service.Get(t.Context(), other, turn.Session); host.CodeOf(err) != host.ErrNotFound {
+		t.Errorf("get: %v", err)
+	}
+	in := w.fill(message("y"))
+	in.Caller, in.Session = other, turn.Session
+	if _, err := w.service.Invoke(t.Context(), in); host.CodeOf(err) != host.ErrNotFound {
+		t.Errorf("invoke: %v", err)
+	}
+	if list, _ := w.service.List(t.Context(), other, host.SessionFilter{}); len(list) != 0 {
+		t.Errorf("list: %+v", list)
+	}
+	if _, err := w.service.Cancel(t.Context(), other, turn.Session); host.CodeOf(err) != host.ErrNotFound {
+		t.Errorf("cancel: %v", err)
+	}
+}
+
+func TestBadInvocations(t *testing.T) {
+	w := newWorld(t, echo)
+	in := w.fill(message("x"))
+	in.Agent = "nobody"
+	if _, err := w.service.Invoke(t.Context(), in); host.CodeOf(err) != host.ErrNotFound {
+		t.Errorf("unknown agent: %v", err)
+	}
+	in = w.fill(message("x"))
+	in.Session = "01ARZ3NDEKTSV4RRFFQ69G5FAV"
+	if _, err := w.service.Invoke(t.Context(), in); host.CodeOf(err) != host.ErrNotFound {
+		t.Errorf("unknown session: %v", err)
+	}
+}
+
+func TestIdempotencyKey(t *testing.T) {
+	w := newWorld(t, echo)
+	in := message("x")
+	in.IdempotencyKey, in.Body = "k", []byte("body")
+	var wg sync.WaitGroup
+	turns := make([]host.Turn, 8)
+	for i := range turns {
+		wg.Go(func() { turns[i] = w.invoke(in) })
+	}
+	wg.Wait()
+	created := 0
+	for _, turn := range turns {
+		if turn.Session != turns[0].Session || turn.Number != 1 {
+			t.Errorf("another turn: %+v", turn)
+		}
+		if turn.Created {
+			created++
+		}
+	}
+	if created != 1 {
+		t.Errorf("%d turns were created", created)
+	}
+	in.Body = []byte("another")
+	if _, err := w.service.Invoke(t.Context(), w.fill(in)); host.CodeOf(err) != host.ErrConflict {
+		t.Errorf("another body: %v", err)
+	}
+	w.restart(echo)
+	in.Body = []byte("body")
+	if again := w.invoke(in); again.Session != turns[0].Session || again.Created {
+		t.Errorf("after a restart: %+v", again)
+	}
+}
+
+func TestGuestFailures(t *testing.T) {
+	for name, tt := range map[string]struct {
+		guest guest
+		code  abi.Code
+	}{
+		"trap": {func(context.Context, session.Guest, abi.Event) (abi.Reply, error) {
+			return abi.Reply{}, errors.New("trap")
+		}, abi.CodeInternal},
+		"no status": {func(context.Context, session.Guest, abi.Event) (abi.Reply, error) { return abi.Reply{}, nil }, abi.CodeInvalid},
+		"own failure": {func(context.Context, session.Guest, abi.Event) (abi.Reply, error) {
+			return abi.Reply{Status: abi.StatusFailed, Error: "why"}, nil
+		}, abi.CodeInternal},
+		"typed": {func(context.Context, session.Guest, abi.Event) (abi.Reply, error) {
+			return abi.Reply{}, &abi.Error{Code: abi.CodeRateLimited, Message: "m"}
+		}, abi.CodeRateLimited},
+		"out of time": {func(ctx context.Context, _ session.Guest, _ abi.Event) (abi.Reply, error) {
+			<-ctx.Done()
+			return abi.Reply{}, ctx.Err()
+		}, abi.CodeTimeout},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, tt.guest)
+			if name == "out of time" {
+				w.agent.Budget.Time = 50 * time.Millisecond
+			}
+			got := w.await(w.invoke(message("x")))
+			if got.Status != host.TurnFailed || got.Error == nil || got.Error.Code != tt.code {
+				t.Errorf("%+v, want %s", got.Error, tt.code)
+			}
+			w.mu.Lock()
+			w.guest = echo
+			w.mu.Unlock()
+			w.agent.Budget.Time = 0
+			in := message("again")
+			in.Session = got.Session
+			if next := w.await(w.invoke(in)); next.Status != host.TurnDone {
+				t.Errorf("the next turn: %+v", next)
+			}
+		})
+	}
+}
+
+// TestKilledTurnsGoOn ends the host at each step of a turn, in good order or not, and
+// looks whether the turn finishes with every effect performed once.
+func TestKilledTurnsGoOn(t *testing.T) {
+	for step := range 4 {
+		t.Run(fmt.Sprint(step), func(t *testing.T) {
+			reached := make(chan struct{})
+			var once sync.Once
+			script := func(stopAt int) guest {
+				return func(ctx context.Context, g session.Guest, _ abi.Event) (abi.Reply, error) {
+					var clocks []string
+					for i := range 4 {
+						if i == stopAt {
+							once.Do(func() { close(reached) })
+							<-ctx.Done()
+							return abi.Reply{}, ctx.Err()
+						}
+						r, err := ask(ctx, g, "effect", fmt.Sprintf(`{"path":"p%d"}`, i))
+						if err != nil || r.Error != nil {
+							return abi.Reply{}, fmt.Errorf("%v %w", r.Error, err)
+						}
+						clocks = append(clocks, g.Clock().Format(time.RFC3339Nano))
+					}
+					return say(strings.Join(clocks, " "))
+				}
+			}
+			w := newWorld(t, script(step))
+			turn := w.invoke(message("x"))
+			<-reached
+			w.restart(script(-1))
+			got := w.await(turn)
+			if got.Status != host.TurnDone {
+				t.Fatalf("%+v", got)
+			}
+			if d := cmp.Diff([]string{"p0", "p1", "p2", "p3"}, w.effects); d != "" {
+				t.Error(d)
+			}
+		})
+	}
+}
+
+func TestQueuedEventsSurviveAKill(t *testing.T) {
+	block := make(chan struct{})
+	w := newWorld(t, func(ctx context.Context, _ session.Guest, _ abi.Event) (abi.Reply, error) {
+		close(block)
+		<-ctx.Done()
+		return abi.Reply{}, ctx.Err()
+	})
+	first := w.invoke(message("one"))
+	<-block
+	in := message("two")
+	in.Session = first.Session
+	second := w.invoke(in)
+	w.restart(echo)
+	if got := w.await(second); abi.TextOf(got.Content) != "2:two" {
+		t.Errorf("%+v", got)
+	}
+	if got := w.await(first); abi.TextOf(got.Content) != "1:one" {
+		t.Errorf("%+v", got)
+	}
+}
+
+func TestDivergenceParks(t *testing.T) {
+	reached := make(chan struct{})
+	w := newWorld(t, func(ctx context.Context, g session.Guest, _ abi.Event) (abi.Reply, error) {
+		if _, err := ask(ctx, g, "effect", `{"path":"a"}`); err != nil {
+			return abi.Reply{}, err
+		}
+		close(reached)
+		<-ctx.Done()
+		return abi.Reply{}, ctx.Err()
+	})
+	turn := w.invoke(message("x"))
+	<-reached
+	w.restart(func(ctx context.Context, g session.Guest, _ abi.Event) (abi.Reply, error) {
+		if _, err := ask(ctx, g, "effect", `{"path":"b"}`); err != nil {
+			return abi.Reply{}, err
+		}
+		return say("never")
+	})
+	got := w.await(turn)
+	if got.Status != host.TurnFailed || !strings.Contains(got.Error.Message, "1/1") {
+		t.Errorf("%+v", got)
+	}
+	head, _ := w.service.Get(t.Context(), caller, turn.Session)
+	if head.Status != host.SessionParked || head.Reason == "" {
+		t.Errorf("%+v", head)
+	}
+	in := w.fill(message("y"))
+	in.Session = turn.Session
+	if _, err := w.service.Invoke(t.Context(), in); host.CodeOf(err) != host.ErrConflict {
+		t.Errorf("invoke: %v", err)
+	}
+	if d := cmp.Diff([]string{"a"}, w.effects); d != "" {
+		t.Error(d)
+	}
+}
+
+func TestCancel(t *testing.T) {
+	reached := make(chan struct{})
+	w := newWorld(t, func(ctx context.Context, g session.Guest, _ abi.Event) (abi.Reply, error) {
+		close(reached)
+		r, err := ask(ctx, g, "await", `{"for":[{"type":"signal","name":"never"}]}`)
+		if err == nil && (r.Error == nil || r.Error.Code != abi.CodeCancelled) {
+			t.Errorf("the cancelled call: %+v", r)
+		}
+		return say("cleaned up")
+	})
+	first := w.invoke(message("one"))
+	<-reached
+	in := message("two")
+	in.Session = first.Session
+	second := w.invoke(in)
+	if _, err := w.service.Cancel(t.Context(), caller, first.Session); err != nil {
+		t.Fatal(err)
+	}
+	for _, turn := range []host.Turn{first, second} {
+		for turn = w.await(turn); !turn.Status.Over(); turn = w.await(turn) { // it may still be suspended
+		}
+		if turn.Status != host.TurnCancelled {
+			t.Errorf("turn %d: %+v", turn.Number, turn)
+		}
+	}
+}
+
+func TestAwait(t *testing.T) {
+	w := newWorld(t, func(ctx context.Context, g session.Guest, _ abi.Event) (abi.Reply, error) {
+		r, err := ask(ctx, g, "await", `{"for":[{"type":"signal","name":"go"},{"type":"timer","name":"late","after_ns":3600000000000}]}`)
+		if err != nil || r.Error != nil {
+			return abi.Reply{}, fmt.Errorf("%v %w", r.Error, err)
+		}
+		var e abi.Event
+		_ = json.Unmarshal(r.OK, &e)
+		return say(e.Name + string(e.Data))
+	})
+	turn := w.invoke(message("x"))
+	got := w.await(turn)
+	if got.Status != host.TurnRunning || len(got.Waiting) != 2 {
+		t.Fatalf("%+v", got)
+	}
+	w.restart(w.guest)
+	in := host.Invocation{Session: turn.Session, Event: abi.Event{Type: abi.EventSignal, Name: "go", Data: []byte(`1`)}}
+	signal := w.invoke(in)
+	for got = w.await(turn); !got.Status.Over(); got = w.await(turn) {
+	}
+	if abi.TextOf(got.Content) != "go1" {
+		t.Errorf("%+v", got)
+	}
+	if s := w.await(signal); s.Status != host.TurnDone {
+		t.Errorf("the signal's own turn: %+v", s)
+	}
+	head, _ := w.service.Get(t.Context(), caller, turn.Session)
+	if head.Status != host.SessionIdle {
+		t.Errorf("%+v", head)
+	}
+}
+
+func TestTimerWakesAWaitingSession(t *testing.T) {
+	script := func(_ context.Context, _ session.Guest, e abi.Event) (abi.Reply, error) {
+		if e.Type == abi.EventTimer {
+			return say("woken by " + e.Name)
+		}
+		return abi.Reply{Status: abi.StatusWaiting, Waiting: []abi.Wait{{Type: abi.EventTimer, Name: "tea", After: 300 * time.Millisecond}}}, nil
+	}
+	w := newWorld(t, script)
+	turn := w.invoke(message("x"))
+	if got := w.await(turn); got.Status != host.TurnWaiting || got.Waiting[0].At.IsZero() {
+		t.Fatalf("%+v", got)
+	}
+	w.restart(script)
+	for e, err := range w.service.Events(t.Context(), caller, turn.Session, "") {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if e.Type == host.StreamEnd && e.Turn == 2 {
+			if !strings.Contains(string(e.Data), "woken by tea") {
+				t.Errorf("%s", e.Data)
+			}
+			break
+		}
+	}
+}
+
+func TestEventsResume(t *testing.T) {
+	w := newWorld(t, func(ctx context.Context, g session.Guest, _ abi.Event) (abi.Reply, error) {
+		for _, word := range []string{"a", "b"} {
+			if _, err := ask(ctx, g, "emit", `{"content":[{"type":"text","text":"`+word+`"}]}`); err != nil {
+				return abi.Reply{}, err
+			}
+		}
+		if _, err := ask(ctx, g, "effect", `{"path":"p"}`); err != nil {
+			return abi.Reply{}, err
+		}
+		return say("done")
+	})
+	turn := w.await(w.invoke(message("x")))
+	follow := func(after string) (out []host.StreamEvent) {
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		for e, err := range w.service.Events(ctx, caller, turn.Session, after) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			out = append(out, e)
+			if e.Type == host.StreamEnd {
+				break
+			}
+		}
+		return out
+	}
+	all := follow("")
+	var types []string
+	ids := map[string]bool{}
+	for _, e := range all {
+		types = append(types, string(e.Type))
+		if ids[e.ID] {
+			t.Errorf("id %s is not unique", e.ID)
+		}
+		ids[e.ID] = true
+	}
+	want := "turn.accepted turn.start call delta call.result call delta call.result call call.result call call.result turn.end"
+	if got := strings.Join(types, " "); got != want {
+		t.Errorf("events: %s", got)
+	}
+	for i, e := range all[:len(all)-1] {
+		if d := cmp.Diff(all[i+1:], follow(e.ID)); d != "" {
+			t.Errorf("after %s: %s", e.ID, d)
+		}
+	}
+	for e, err := range w.service.Events(t.Context(), caller, turn.Session, "9.9.9.9") {
+		if host.CodeOf(err) != host.ErrInvalid {
+			t.Errorf("an unknown id: %+v %v", e, err)
+		}
+	}
+}
+
+func TestWorkingMemory(t *testing.T) {
+	w := newWorld(t, func(ctx context.Context, g session.Guest, e abi.Event) (abi.Reply, error) {
+		var out []string
+		for request := range strings.SplitSeq(abi.TextOf(e.Content), "\n") {
+			r, err := ask(ctx, g, "memory_session", request)
+			if err != nil {
+				return abi.Reply{}, err
+			}
+			if r.Error != nil {
+				out = append(out, string(r.Error.Code))
+				continue
+			}
+			out = append(out, string(r.OK))
+		}
+		return say(strings.Join(out, "\n"))
+	})
+	script := []string{
+		`{"op":"append","key":"l","items":[1,2]}`, `{"op":"append","key":"l","items":[3]}`, `{"op":"window","key":"l","limit":2}`,
+		`{"op":"set","key":"v","value":{"x":1}}`, `{"op":"get","key":"v"}`, `{"op":"get","key":"none"}`, `{"op":"other","key":"v"}`, `{"op":"get","key":"a/b"}`,
+	}
+	turn := w.await(w.invoke(message(strings.Join(script, "\n"))))
+	want := `{}` + "\n" + `{}` + "\n" + `{"items":[2,3],"count":3}` + "\n" + `{}` + "\n" + `{"value":{"x":1}}` + "\n" + `{}` + "\ninvalid\ninvalid"
+	if d := cmp.Diff(want, abi.TextOf(turn.Content)); d != "" {
+		t.Error(d)
+	}
+	w.restart(w.guest)
+	in := message(`{"op":"append","key":"l","items":[4]}` + "\n" + `{"op":"window","key":"l"}` + "\n" + `{"op":"set","key":"v","value":null}` + "\n" + `{"op":"get","key":"v"}`)
+	in.Session = turn.Session
+	want = `{}` + "\n" + `{"items":[1,2,3,4],"count":4}` + "\n{}\n{}"
+	if d := cmp.Diff(want, abi.TextOf(w.await(w.invoke(in)).Content)); d != "" {
+		t.Error(d)
+	}
+}
+
+func TestAdmission(t *testing.T) {
+	w := newWorld(t, func(ctx context.Context, _ session.Guest, _ abi.Event) (abi.Reply, error) {
+		<-ctx.Done()
+		return abi.Reply{}, ctx.Err()
+	})
+	w.limits = session.Limits{Sessions: 2, Queue: 2}
+	w.restart(w.guest)
+	first := w.invoke(message("x"))
+	in := message("y")
+	in.Session = first.Session
+	w.invoke(in)
+	if _, err := w.service.Invoke(t.Context(), w.fill(in)); host.CodeOf(err) != host.ErrTooMany {
+		t.Errorf("a full queue: %v", err)
+	}
+	w.invoke(message("z"))
+	if _, err := w.service.Invoke(t.Context(), w.fill(message("z"))); host.CodeOf(err) != host.ErrTooMany {
+		t.Errorf("a full host: %v", err)
+	}
+}
+
+func TestManySessionsAtOnce(t *testing.T) {
+	w := newWorld(t, func(ctx context.Context, g session.Guest, e abi.Event) (abi.Reply, error) {
+		if _, err := ask(ctx, g, "effect", `{"path":"`+e.Session+`"}`); err != nil {
+			return abi.Reply{}, err
+		}
+		return say("ok")
+	})
+	var wg sync.WaitGroup
+	for range 50 {
+		wg.Go(func() {
+			turn := w.invoke(message("x"))
+			if got := w.await(turn); got.Status != host.TurnDone {
+				t.Errorf("%+v", got)
+			}
+		})
+	}
+	wg.Wait()
+	if len(w.effects) != 50 {
+		t.Errorf("%d effects", len(w.effects))
+	}
+}

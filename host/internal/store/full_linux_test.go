@@ -1,0 +1,193 @@
+package store
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"syscall"
+	"testing"
+
+	"github.com/vespiary/vespiary/host/store"
+)
+
+// smallDisk mounts a file system of some MiB in memory. Where that is not allowed
+// it skips the test, except as root under CI.
+func smallDisk(t *testing.T, size int) string {
+	t.Helper()
+	dir := t.TempDir()
+	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, fmt.Sprintf("size=%dm", size)); err != nil {
+		if os.Getenv("CI") == "true" && os.Getuid() == 0 {
+			t.Fatalf("mount tmpfs: %v", err)
+		}
+		t.Skipf("needs to mount a tmpfs: %v", err)
+	}
+	t.Cleanup(func() {
+		if err := syscall.Unmount(dir, 0); err != nil {
+			t.Errorf("unmount: %v", err)
+		}
+	})
+	return dir
+}
+
+// TestFullDisk fills a small disk with the store itself, with the least free space
+// that Options calls safe. Badger writes through mmap, so if the watermark were too
+// low, the signal SIGBUS would end this process.
+func TestFullDisk(t *testing.T) {
+	disk := smallDisk(t, 320)
+	ballast := filepath.Join(disk, "ballast")
+	check(t, os.WriteFile(ballast, make([]byte, 32*mib), 0o600))
+	f := &filler{o: Options{Dir: filepath.Join(disk, "store"), Edge: true}, want: map[string]uint64{}}
+	f.s = open(t, f.o)
+	committed := []int{f.fill(t)}
+	f.check(t)
+	closeStore(t, f.s)
+
+	f.s = open(t, f.o) // closing emptied the redo log
+	f.check(t)
+	committed = append(committed, f.fill(t))
+	f.check(t)
+	check(t, os.Remove(ballast))
+	committed = append(committed, f.fill(t))
+	if committed[2] == 0 {
+		t.Error("nothing could be committed after space was freed")
+	}
+	t.Logf("commits of 256 KiB until full: at first, after reopening, after freeing 32 MiB: %d; least free space %d MiB", committed, f.least/mib)
+	f.check(t)
+	if refused := f.s.Stats().Refused; refused == 0 {
+		t.Error("stats do not count refused commits")
+	}
+	dir := copyCrashed(t, disk, f.o.Dir)
+	closeStore(t, f.s)
+
+	f.o.Dir = dir // as after a crash with the disk full
+	f.s = open(t, f.o)
+	f.check(t)
+	closeStore(t, f.s)
+}
+
+// copyCrashed copies an open store within a disk that has no room for two: tables,
+// which do not change, are linked.
+func copyCrashed(t *testing.T, disk, from string) string {
+	t.Helper()
+	to := filepath.Join(disk, "crashed")
+	for _, sub := range []string{"db", "redo"} {
+		check(t, os.MkdirAll(filepath.Join(to, sub), 0o700))
+	}
+	copyFile(t, filepath.Join(from, "db"), filepath.Join(to, "db"), "MANIFEST")
+	for id := range tables(t, filepath.Join(to, "db")) {
+		name := fmt.Sprintf("db/%06d.sst", id)
+		check(t, os.Link(filepath.Join(from, name), filepath.Join(to, name)))
+	}
+	for _, pattern := range []string{"db/KEYREGISTRY", "redo/*.redo"} {
+		files, err := filepath.Glob(filepath.Join(from, pattern))
+		check(t, err)
+		for _, f := range files {
+			rel, err := filepath.Rel(from, f)
+			check(t, err)
+			check(t, os.Link(f, filepath.Join(to, rel)))
+		}
+	}
+	return to
+}
+
+const fillSize = 256 << 10
+
+// filler commits values until the store is full and knows which were acknowledged.
+type filler struct {
+	o     Options
+	s     *Local
+	want  map[string]uint64 // key to seed
+	n     uint64
+	least int64
+}
+
+func (f *filler) fill(t *testing.T) (committed int) {
+	t.Helper()
+	for refused := 0; refused < 20; {
+		f.n++
+		key := fmt.Sprintf("key/%d", f.n*2654435761%400)
+		_, err := f.s.Commit(t.Context(), put(key, noise(fillSize, f.n)))
+		switch {
+		case errors.Is(err, store.ErrFull):
+			refused++
+		case err != nil:
+			t.Fatal(err)
+		default:
+			f.want[key] = f.n
+			committed++
+		}
+		free, err := freeBytes(f.o.Dir)
+		check(t, err)
+		if f.least == 0 || free < f.least {
+			f.least = free
+		}
+		if committed > 4000 {
+			t.Fatal("the store never gets full")
+		}
+	}
+	return committed
+}
+
+func (f *filler) check(t *testing.T) {
+	t.Helper()
+	for key, seed := range f.want {
+		if i, err := get(t, f.s, key); err != nil || !bytes.Equal(i.Value, noise(fillSize, seed)) {
+			t.Errorf("%s: %d bytes, %v", key, len(i.Value), err)
+		}
+	}
+}
+
+// TestFullDiskByOthers: others fill the disk, and the store only reads until they
+// free it.
+func TestFullDiskByOthers(t *testing.T) {
+	disk := smallDisk(t, 96)
+	o := Options{Dir: filepath.Join(disk, "store"), Edge: true, MinFree: 24 * mib}
+	s := open(t, o)
+	defer closeStore(t, s)
+	commit(t, s, put("a", []byte("1")))
+	free, err := freeBytes(disk)
+	check(t, err)
+	ballast := filepath.Join(disk, "ballast")
+	check(t, os.WriteFile(ballast, make([]byte, free-o.MinFree+1), 0o600))
+	for range 10 {
+		if _, err := s.Commit(t.Context(), put("b", []byte("1"))); !errors.Is(err, store.ErrFull) {
+			t.Fatalf("commit on a full disk: %v, want ErrFull", err)
+		}
+	}
+	if _, err := get(t, s, "a"); err != nil {
+		t.Errorf("view on a full disk: %v", err)
+	}
+	if _, err := get(t, s, "b"); !errors.Is(err, store.ErrNotFound) {
+		t.Errorf("a refused batch was written: %v", err)
+	}
+	check(t, os.Remove(ballast))
+	commit(t, s, put("b", []byte("2")))
+	if st := s.Stats(); st.Refused != 10 || st.FreeBytes < o.MinFree {
+		t.Errorf("stats are %+v", st)
+	}
+}
+
+// TestNoRoomToOpen: a disk with no space left at all is not opened, since Badger
+// would be killed by its first write.
+func TestNoRoomToOpen(t *testing.T) {
+	disk := smallDisk(t, 64)
+	o := Options{Dir: filepath.Join(disk, "store"), Edge: true, MinFree: 16 * mib}
+	s := open(t, o)
+	commit(t, s, put("a", []byte("1")))
+	closeStore(t, s)
+	ballast := filepath.Join(disk, "ballast")
+	free, err := freeBytes(disk)
+	check(t, err)
+	check(t, os.WriteFile(ballast, make([]byte, free), 0o600))
+	if _, err := Open(t.Context(), o); !errors.Is(err, store.ErrFull) {
+		t.Errorf("open on a disk without space: %v, want ErrFull", err)
+	}
+	check(t, os.Remove(ballast))
+	s = open(t, o)
+	if _, err := get(t, s, "a"); err != nil {
+		t.Error(err)
+	}
+	closeStore(t, s)
+}
