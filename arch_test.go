@@ -45,7 +45,7 @@ var layers = map[string][]string{
 	// What a person works with. It reads modules, and reaches the host itself over
 	// HTTP or through an interface of its own.
 	"host/internal/config/...": {},
-	"host/internal/project":    {".", "abi", "host/internal/config/strict"},
+	"host/internal/project":    {".", "abi", "host/internal/config/strict", "host/internal/runtime/wasm"},
 	"host/internal/cli": {
 		"abi", "host", "policy",
 		"host/internal/config/...", "host/internal/project", "host/internal/runtime/wasm",
@@ -64,18 +64,19 @@ var layers = map[string][]string{
 
 // owners lists, for each third-party module, the packages that may import it.
 var owners = map[string][]string{
-	"github.com/cedar-policy/cedar-go":   {"policy/cedar"},
-	"github.com/dgraph-io/badger/v4":     {"host/internal/store/..."},
-	"github.com/dgraph-io/ristretto/v2":  {"host/internal/store/..."}, // Badger's options name its cache
-	"github.com/extism/go-sdk":           {"host/internal/runtime/..."},
-	"github.com/failsafe-go/failsafe-go": {"host/internal/model/..."},
-	"github.com/fsnotify/fsnotify":       {"host/internal/cli"},
-	"github.com/goccy/go-yaml":           {"host/internal/config/strict"},
-	"github.com/google/go-cmp":           {"host/store/storetest", "host/internal/api/apitest"},
-	"github.com/labstack/echo/v4":        {"host/internal/api/..."},
-	"github.com/oklog/ulid/v2":           {"host/internal/session"},
-	"github.com/spf13/cobra":             {"host/internal/cli"},
-	"github.com/tetratelabs/wazero":      {"host/internal/runtime/..."},
+	"github.com/cedar-policy/cedar-go":         {"policy/cedar"},
+	"github.com/dgraph-io/badger/v4":           {"host/internal/store/..."},
+	"github.com/dgraph-io/ristretto/v2":        {"host/internal/store/..."}, // Badger's options name its cache
+	"github.com/extism/go-sdk":                 {"host/internal/runtime/..."},
+	"github.com/failsafe-go/failsafe-go":       {"host/internal/model/..."},
+	"github.com/fsnotify/fsnotify":             {"host/internal/cli"},
+	"github.com/goccy/go-yaml":                 {"host/internal/config/strict"},
+	"github.com/google/go-cmp":                 {"host/store/storetest", "host/internal/api/apitest"},
+	"github.com/labstack/echo/v4":              {"host/internal/api/..."},
+	"github.com/oklog/ulid/v2":                 {"host/internal/session"},
+	"github.com/santhosh-tekuri/jsonschema/v6": {"host/internal/tool"},
+	"github.com/spf13/cobra":                   {"host/internal/cli"},
+	"github.com/tetratelabs/wazero":            {"host/internal/runtime/..."},
 }
 
 // shared lists modules that stand close to the standard library, or are the words

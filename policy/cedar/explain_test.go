@@ -37,6 +37,26 @@ func TestExplain(t *testing.T) {
 	}
 }
 
+// A permit for a parent run alone is not about its children, though they are in it.
+func TestExplainLeavesOutOtherScopes(t *testing.T) {
+	r := ask("callModel", model(), base(nil))
+	for i, e := range r.Known.Entities {
+		if e.UID == u("Run", "r1") {
+			parent := e
+			parent.UID = u("Run", "r0")
+			r.Known.Entities[i].Parents = append(e.Parents, parent.UID)
+			r.Known.Entities = append(r.Known.Entities, parent)
+		}
+	}
+	set := compile(t, `@id("parent") permit (principal == Run::"r0", action, resource);
+@id("family") permit (principal in Run::"r0", action, resource) when { principal.depth > 7 };`)
+	want := `no policy permits Agent::"support" to callModel Model::"main"
+policy "family" (p.cedar:2) is about this, but its conditions do not hold`
+	if diff := cmp.Diff(want, set.Explain(r, New(set).Authorize(t.Context(), r))); diff != "" {
+		t.Error(diff)
+	}
+}
+
 // recorded sends requests through JSON, as a journal would.
 func recorded(t *testing.T, set *Set, requests ...*policy.Request) []Recorded {
 	t.Helper()

@@ -3,6 +3,7 @@ package cedar
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/cedar-policy/cedar-go/types"
@@ -101,5 +102,6 @@ func (v *vocabulary) nonconforming(entities types.EntityMap) []string {
 			faults = append(faults, fmt.Sprintf("entity %v: %v", u, err))
 		}
 	}
+	slices.Sort(faults)
 	return faults
 }

@@ -96,7 +96,7 @@ func digest(files map[string][]byte) string {
 		h.Write(b)
 	}
 	for _, name := range slices.Sorted(maps.Keys(files)) {
-		
+		field([]byte(name))
 		field(files[name])
 	}
 	return "sha256:" + hex.EncodeToString(h.Sum(nil))

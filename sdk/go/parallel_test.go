@@ -195,3 +195,23 @@ func TestGoWhereTheHostRefuses(t *testing.T) {
 		})
 	}
 }
+
+// A turn that is run again must make the same host calls, byte for byte.
+func TestGoMakesTheSameCallsAgain(t *testing.T) {
+	var first []vespiarytest.Call
+	for i := range 20 {
+		h := fetcher(t)
+		h.Newest = true
+		run(h, func(c *vespiary.Context) error {
+			_, errs := vespiary.All(c, []string{"a", "b", "c", "d", "e", "f"}, twice)
+			return errors.Join(errs...)
+		})
+		if i == 0 {
+			first = h.Calls()
+			continue
+		}
+		if diff := cmp.Diff(first, h.Calls()); diff != "" {
+			t.Fatalf("run %d: -first +again:\n%s", i, diff)
+		}
+	}
+}

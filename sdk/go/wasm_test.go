@@ -131,7 +131,7 @@ func TestWasmAgent(t *testing.T) {
 		event string
 		want  abi.Reply
 	}{
-		{"large", done(strings.Repeat("P", 100_003) + "!")},
+		{"large", done(strings.Repeat("P", 10_003) + "!")},
 		{"denied", abi.Reply{Status: abi.StatusFailed, Error: "denied: no (policy p)"}},
 		{"parallel", done("A!! B!! C!!")},
 		{"config", done("kmtrue")},

@@ -15,6 +15,8 @@ type Sessions interface {
 	// when the idempotency key was seen before; another body under it is
 	// host.ErrConflict.
 	Invoke(ctx context.Context, in host.Invocation) (host.Turn, error)
+	// Turn returns the turn as it is.
+	Turn(ctx context.Context, c host.Caller, session string, turn int) (host.Turn, error)
 	// Await returns when the turn is over, or suspended: running with Waiting set.
 	// When ctx ends first it returns the turn as it is and ctx's error.
 	Await(ctx context.Context, c host.Caller, session string, turn int) (host.Turn, error)

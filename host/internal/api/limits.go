@@ -14,7 +14,7 @@ type Limits struct {
 	Long     int           // at once, of Long routes; default 1024
 	Rate     float64       // requests per second and key; default 50, negative: no limit
 	Burst    int           // of one key; default 100
-	Arrive   time.Duration // for headers, and again for the body, to arrive; default 10 s
+	Arrive   time.Duration // for headers, and again for the body, to arrive; default 10 s, and 1 s more per MiB that the body may have
 	Work     time.Duration // for a request that is not Long; default 30 s
 	Write    time.Duration // for a client to take what is written; default 30 s
 	Idle     time.Duration // of a connection; default 2 min

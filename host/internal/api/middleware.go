@@ -54,10 +54,22 @@ func (s *Server) begin(next echo.HandlerFunc) echo.HandlerFunc {
 // taken. Without a body nothing more is read, and a deadline would end the request.
 func (s *Server) deadlines(c echo.Context) {
 	rc := http.NewResponseController(c.Response())
+	_ = rc.SetWriteDeadline(time.Time{}) // that of the request before on this connection
 	if hasBody(c.Request()) {
-		_ = rc.SetReadDeadline(s.opts.Now().Add(s.limits.Arrive))
+		arrive := s.limits.Arrive + time.Duration(s.bodyLimit(c)/slowest)*time.Second
+		_ = rc.SetReadDeadline(s.opts.Now().Add(arrive))
 	}
 	c.Response().Before(func() { _ = rc.SetWriteDeadline(s.opts.Now().Add(s.limits.Write)) })
+}
+
+// slowest is the rate, in bytes per second, that a large body must have.
+const slowest = 1 << 20
+
+func (s *Server) bodyLimit(c echo.Context) int64 {
+	if t := s.route(c); t != nil && t.Body > 0 {
+		return t.Body
+	}
+	return s.limits.Body
 }
 
 func hasBody(r *http.Request) bool { return r.Body != nil && r.Body != http.NoBody }
@@ -218,11 +230,7 @@ func (s *Server) received(next echo.HandlerFunc) echo.HandlerFunc {
 		if !hasBody(r) {
 			return next(c)
 		}
-		limit := s.limits.Body
-		if t := s.route(c); t != nil && t.Body > 0 {
-			limit = t.Body
-		}
-		body, err := readBody(r, limit)
+		body, err := readBody(r, s.bodyLimit(c))
 		if err != nil {
 			c.Response().Header().Set("Connection", "close") // the rest is not worth reading
 			return err

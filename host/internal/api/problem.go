@@ -22,6 +22,7 @@ const (
 	codeMethod      host.ErrorCode = "method_not_allowed"
 	codeTimeout     host.ErrorCode = "timeout"
 	codeMisdirected host.ErrorCode = "misdirected"
+	codeGone        host.ErrorCode = "gone" // for the log: nobody is left to read it
 )
 
 // statuses is the one mapping from error codes to HTTP.
@@ -43,6 +44,7 @@ var statuses = map[host.ErrorCode]struct {
 	codeMethod:           {http.StatusMethodNotAllowed, "The method is not allowed here"},
 	codeTimeout:          {http.StatusRequestTimeout, "The request took too long to arrive"},
 	codeMisdirected:      {http.StatusMisdirectedRequest, "The request is for another host"},
+	codeGone:             {499, "The client went away"},
 }
 
 // Problem is an error as a client sees it: problem details of RFC 9457. Instance
@@ -125,6 +127,9 @@ func public(ctx context.Context, err error) *host.Error {
 	}
 	if e, ok := errors.AsType[*echo.HTTPError](err); ok {
 		return routing(e.Code)
+	}
+	if errors.Is(err, context.Canceled) && ctx.Err() != nil {
+		return host.Errorf(codeGone, "the client went away before the answer")
 	}
 	if errors.Is(err, context.DeadlineExceeded) {
 		return host.Errorf(host.ErrUnavailable, "the host did not answer in time; try again")

@@ -151,9 +151,11 @@ func (s *Server) server(base context.Context) *http.Server {
 		Handler:           s.handler,
 		ReadHeaderTimeout: s.limits.Arrive,
 		IdleTimeout:       s.limits.Idle,
-		MaxHeaderBytes:    s.limits.Header,
-		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
-		BaseContext:       func(net.Listener) context.Context { return base },
+		// "OPTIONS *" is for the handler, which asks for a key.
+		DisableGeneralOptionsHandler: true,
+		MaxHeaderBytes:               s.limits.Header,
+		ErrorLog:                     slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
+		BaseContext:                  func(net.Listener) context.Context { return base },
 	}
 }
 

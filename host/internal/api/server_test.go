@@ -1,13 +1,11 @@
 package api_test
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"io"
-	"iter"
 	"log/slog"
 	"net"
 	"net/http"
@@ -72,33 +70,49 @@ func request(t *testing.T, url string, body io.Reader) *http.Request {
 	return req
 }
 
-func do(t *testing.T, req *http.Request) (*http.Response, string) {
+// answer is a response that was read.
+type answer struct {
+	status int
+	header http.Header
+	body   string
+}
+
+func do(t *testing.T, req *http.Request) answer {
 	t.Helper()
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer resp.Body.Close()
+	defer resp.Body.Close() //nolint:errcheck // nothing was written
 	body, err := io.ReadAll(resp.Body)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return resp, string(body)
+	return answer{resp.StatusCode, resp.Header, string(body)}
 }
 
-func post(t *testing.T, url, body string) (*http.Response, string) {
+func get(t *testing.T, url string) answer {
+	t.Helper()
+	req := request(t, url, nil)
+	req.Method = http.MethodGet
+	req.Header.Del("Authorization")
+	return do(t, req)
+}
+
+func post(t *testing.T, url, body string) answer {
 	t.Helper()
 	return do(t, request(t, url, strings.NewReader(body)))
 }
 
-func want(t *testing.T, resp *http.Response, body string, status int, code string) {
+// want expects a status and, of a problem, a code.
+func want(t *testing.T, a answer, status int, code string) {
 	t.Helper()
 	var p api.Problem
-	if err := json.Unmarshal([]byte(body), &p); err != nil && code != "" {
-		t.Errorf("not a problem: %s", body)
+	if err := json.Unmarshal([]byte(a.body), &p); err != nil && code != "" {
+		t.Errorf("not a problem: %s", a.body)
 	}
-	if resp.StatusCode != status || string(p.Code) != code {
-		t.Errorf("%d %s, want %d %s: %s", resp.StatusCode, p.Code, status, code, body)
+	if a.status != status || string(p.Code) != code {
+		t.Errorf("%d %s, want %d %s: %s", a.status, p.Code, status, code, a.body)
 	}
 }
 
@@ -116,22 +130,18 @@ func TestBodyLimit(t *testing.T) {
 	large := route("/large", ok)
 	large.Body = 100
 	addr, _ := serve(t, api.Options{Routes: []api.Route{route("/x", ok), large}, Limits: api.Limits{Body: 10}})
-	resp, body := post(t, "http://"+addr+"/x", "0123456789")
-	want(t, resp, body, 200, "")
-	resp, body = post(t, "http://"+addr+"/x", "0123456789a")
-	want(t, resp, body, 413, "too_large")
-	resp, body = post(t, "http://"+addr+"/large", strings.Repeat("x", 100))
-	want(t, resp, body, 200, "")
+	want(t, post(t, "http://"+addr+"/x", "0123456789"), 200, "")
+	want(t, post(t, "http://"+addr+"/x", "0123456789a"), 413, "too_large")
+	want(t, post(t, "http://"+addr+"/large", strings.Repeat("x", 100)), 200, "")
 	chunked := io.MultiReader(strings.NewReader("0123456789"), strings.NewReader("a"))
-	resp, body = do(t, request(t, "http://"+addr+"/x", chunked))
-	want(t, resp, body, 413, "too_large")
+	want(t, do(t, request(t, "http://"+addr+"/x", chunked)), 413, "too_large")
 }
 
 // TestSlowClients sends headers and bodies that never end.
 func TestSlowClients(t *testing.T) {
 	addr, _ := serve(t, api.Options{
 		Routes: []api.Route{route("/x", ok)},
-		Limits: api.Limits{Arrive: 20 * time.Millisecond},
+		Limits: api.Limits{Arrive: 20 * time.Millisecond, Body: 10},
 	})
 	for name, sent := range map[string]string{
 		"header":           "POST /x HTTP/1.1\r\nHost: localhost\r\n",
@@ -165,8 +175,7 @@ func TestLongAnswer(t *testing.T) {
 	})
 	long.Long = true
 	addr, _ := serve(t, api.Options{Routes: []api.Route{long}, Limits: api.Limits{Arrive: 5 * time.Millisecond, Work: time.Millisecond}})
-	resp, body := post(t, "http://"+addr+"/x", "{}")
-	want(t, resp, body, 200, "")
+	want(t, post(t, "http://"+addr+"/x", "{}"), 200, "")
 }
 
 func TestWorkLimit(t *testing.T) {
@@ -175,8 +184,7 @@ func TestWorkLimit(t *testing.T) {
 		return r.Context().Err()
 	})
 	addr, _ := serve(t, api.Options{Routes: []api.Route{slow}, Limits: api.Limits{Work: time.Millisecond}})
-	resp, body := post(t, "http://"+addr+"/x", "")
-	want(t, resp, body, 503, "unavailable")
+	want(t, post(t, "http://"+addr+"/x", ""), 503, "unavailable")
 }
 
 func TestAdmission(t *testing.T) {
@@ -195,19 +203,16 @@ func TestAdmission(t *testing.T) {
 	var wg sync.WaitGroup
 	for _, path := range []string{"/quick", "/long"} {
 		wg.Go(func() {
-			resp, body := post(t, "http://"+addr+path, "")
-			want(t, resp, body, 200, "")
+			want(t, post(t, "http://"+addr+path, ""), 200, "")
 		})
 		<-entered // so the kinds do not take each other's slots
-		resp, body := post(t, "http://"+addr+path, "")
-		want(t, resp, body, 429, "too_many")
-		if resp.Header.Get("Retry-After") != "1" {
-			t.Errorf("%s: Retry-After %q", path, resp.Header.Get("Retry-After"))
+		busy := post(t, "http://"+addr+path, "")
+		want(t, busy, 429, "too_many")
+		if after := busy.header.Get("Retry-After"); after != "1" {
+			t.Errorf("%s: Retry-After %q", path, after)
 		}
 	}
-	if resp, err := http.Get("http://" + addr + "/healthz"); err != nil || resp.StatusCode != 200 {
-		t.Error("a busy host is not healthy", err)
-	}
+	want(t, get(t, "http://"+addr+"/healthz"), 200, "")
 	close(leave)
 	wg.Wait()
 }
@@ -221,22 +226,20 @@ func TestRate(t *testing.T) {
 	})
 	url := "http://" + addr + "/x"
 	for _, status := range []int{200, 200, 429} {
-		if resp, body := post(t, url, ""); resp.StatusCode != status {
-			t.Errorf("%d, want %d: %s", resp.StatusCode, status, body)
+		if a := post(t, url, ""); a.status != status {
+			t.Errorf("%d, want %d: %s", a.status, status, a.body)
 		}
 	}
-	resp, body := post(t, url, "")
-	want(t, resp, body, 429, "too_many")
-	if resp.Header.Get("Retry-After") != "2" {
-		t.Errorf("Retry-After %q, want 2", resp.Header.Get("Retry-After"))
+	slow := post(t, url, "")
+	want(t, slow, 429, "too_many")
+	if after := slow.header.Get("Retry-After"); after != "2" {
+		t.Errorf("Retry-After %q, want 2", after)
 	}
 	other := request(t, url, nil)
 	other.Header.Set("Authorization", "Bearer "+apitest.OtherKey)
-	resp, body = do(t, other)
-	want(t, resp, body, 200, "")
+	want(t, do(t, other), 200, "")
 	now = now.Add(2 * time.Second)
-	resp, body = post(t, url, "")
-	want(t, resp, body, 200, "")
+	want(t, post(t, url, ""), 200, "")
 }
 
 func TestHostGuard(t *testing.T) {
@@ -284,15 +287,15 @@ func TestHeaders(t *testing.T) {
 		req := request(t, "http://"+addr+"/x", nil)
 		req.Header.Set("X-Request-Id", sent)
 		req.Header.Set("Origin", "https://evil.example")
-		resp, _ := do(t, req)
-		if got := resp.Header.Get("X-Request-Id"); got != want {
+		a := do(t, req)
+		if got := a.header.Get("X-Request-Id"); got != want {
 			t.Errorf("request id %q became %q, want %q", sent, got, want)
 		}
 		for name, want := range map[string]string{
 			"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store", "Referrer-Policy": "no-referrer",
 			"Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'", "Access-Control-Allow-Origin": "",
 		} {
-			if got := resp.Header.Get(name); got != want {
+			if got := a.header.Get(name); got != want {
 				t.Errorf("%s: %q, want %q", name, got, want)
 			}
 		}
@@ -310,8 +313,8 @@ func TestKeyInEitherHeader(t *testing.T) {
 		req.Header.Del("Authorization")
 		req.Header.Set(name, value)
 		got = host.Caller{}
-		if resp, _ := do(t, req); resp.StatusCode != 200 || got != apitest.Caller {
-			t.Errorf("%s: %d %v", name, resp.StatusCode, got)
+		if a := do(t, req); a.status != 200 || got != apitest.Caller {
+			t.Errorf("%s: %d %v", name, a.status, got)
 		}
 	}
 }
@@ -332,15 +335,10 @@ func TestMetrics(t *testing.T) {
 
 func TestReady(t *testing.T) {
 	addr, _ := serve(t, api.Options{Ready: func(context.Context) error { return errors.New("the store is full") }})
-	resp, err := http.Get("http://" + addr + "/readyz")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	body, _ := io.ReadAll(resp.Body)
-	want(t, resp, string(body), 503, "unavailable")
-	if !strings.Contains(string(body), "the store is full") {
-		t.Errorf("not said why: %s", body)
+	a := get(t, "http://"+addr+"/readyz")
+	want(t, a, 503, "unavailable")
+	if !strings.Contains(a.body, "the store is full") {
+		t.Errorf("not said why: %s", a.body)
 	}
 }
 
@@ -358,9 +356,9 @@ func TestLog(t *testing.T) {
 	for _, path := range []string{"/x", "/fails", "/panics"} {
 		req := request(t, "http://"+addr+path+"?token=secret-query", strings.NewReader("secret-body"))
 		req.Header.Set("X-Request-Id", "id"+path[1:])
-		resp, body := do(t, req)
-		if strings.Contains(body, "cause") || strings.Contains(body, "disco") {
-			t.Errorf("%s: %d tells too much: %s", path, resp.StatusCode, body)
+		a := do(t, req)
+		if strings.Contains(a.body, "cause") || strings.Contains(a.body, "disco") {
+			t.Errorf("%s: %d tells too much: %s", path, a.status, a.body)
 		}
 	}
 	if err := stop(); err != nil {
@@ -409,158 +407,10 @@ func TestPanicMidway(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer resp.Body.Close()
+	defer resp.Body.Close() //nolint:errcheck // nothing was written
 	if body, err := io.ReadAll(resp.Body); err == nil {
 		t.Errorf("the answer %q ended as if whole", body)
 	}
-}
-
-// follow is a route that streams what seq yields.
-func follow(seq func(ctx context.Context) iter.Seq2[host.StreamEvent, error]) api.Route {
-	r := route("/x", func(w http.ResponseWriter, r *http.Request) error {
-		return api.Follow{
-			Events: seq,
-			Each: func(s *api.Stream, e host.StreamEvent) (bool, error) {
-				return true, s.Send(e.ID, string(e.Type), []byte("a\nb"))
-			},
-			Fail: func(s *api.Stream, p api.Problem) { _ = s.Send("", "problem", []byte(p.Detail)) },
-		}.Serve(w, r)
-	})
-	r.Long = true
-	return r
-}
-
-func TestStream(t *testing.T) {
-	one := host.StreamEvent{ID: "1", Type: host.StreamCall}
-	for name, c := range map[string]struct {
-		seq  func(ctx context.Context) iter.Seq2[host.StreamEvent, error]
-		want string
-	}{
-		"ends": {
-			func(context.Context) iter.Seq2[host.StreamEvent, error] {
-				return func(yield func(host.StreamEvent, error) bool) { yield(one, nil) }
-			},
-			"retry: 1000\n\nid: 1\nevent: call\ndata: a\ndata: b\n\nretry: 1000\n: no more events here; come back with Last-Event-ID\n\n",
-		},
-		"fails": {
-			func(context.Context) iter.Seq2[host.StreamEvent, error] {
-				return func(yield func(host.StreamEvent, error) bool) {
-					yield(host.StreamEvent{}, host.Errorf(host.ErrNotFound, "gone"))
-				}
-			},
-			"retry: 1000\n\nevent: problem\ndata: gone\n\n",
-		},
-		"panics": {
-			func(context.Context) iter.Seq2[host.StreamEvent, error] { panic("in another goroutine") },
-			"retry: 1000\n\nevent: problem\ndata: the host failed; its log tells why under request id\n\n",
-		},
-	} {
-		addr, _ := serve(t, api.Options{Routes: []api.Route{follow(c.seq)}, NewID: func() string { return "id" }})
-		if _, body := post(t, "http://"+addr+"/x", ""); body != c.want {
-			t.Errorf("%s: %q, want %q", name, body, c.want)
-		}
-	}
-}
-
-// quiet yields nothing until ctx ends, and then closes ended.
-func quiet(ended chan struct{}) func(ctx context.Context) iter.Seq2[host.StreamEvent, error] {
-	return func(ctx context.Context) iter.Seq2[host.StreamEvent, error] {
-		return func(func(host.StreamEvent, error) bool) {
-			<-ctx.Done()
-			close(ended)
-		}
-	}
-}
-
-// TestStreamBeats reads comments from a quiet stream, leaves, and sees the
-// sequence end.
-func TestStreamBeats(t *testing.T) {
-	ended := make(chan struct{})
-	addr, _ := serve(t, api.Options{Routes: []api.Route{follow(quiet(ended))}, Limits: api.Limits{Beat: time.Millisecond}})
-	resp, err := http.DefaultClient.Do(request(t, "http://"+addr+"/x", nil))
-	if err != nil {
-		t.Fatal(err)
-	}
-	in := bufio.NewReader(resp.Body)
-	for range 3 {
-		if line, err := in.ReadString(':'); err != nil {
-			t.Fatal(line, err)
-		}
-	}
-	_ = resp.Body.Close()
-	<-ended
-}
-
-func TestGracefulStop(t *testing.T) {
-	ended, entered, leave := make(chan struct{}), make(chan struct{}), make(chan struct{})
-	waiting := api.Route{Method: http.MethodPost, Path: "/wait", Long: true, Serve: func(w http.ResponseWriter, r *http.Request) error {
-		ctx, cancel := api.Serving(r.Context(), time.Hour)
-		defer cancel()
-		entered <- struct{}{}
-		<-ctx.Done()
-		return ok(w, r)
-	}}
-	working := route("/work", func(w http.ResponseWriter, r *http.Request) error {
-		entered <- struct{}{}
-		<-leave
-		return ok(w, r)
-	})
-	addr, stop := serve(t, api.Options{Routes: []api.Route{follow(quiet(ended)), waiting, working}})
-	stream, err := http.DefaultClient.Do(request(t, "http://"+addr+"/x", nil))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer stream.Body.Close()
-	var wg sync.WaitGroup
-	for _, path := range []string{"/wait", "/work"} {
-		wg.Go(func() {
-			resp, body := post(t, "http://"+addr+path, "")
-			want(t, resp, body, 200, "")
-		})
-		<-entered
-	}
-	stopped := make(chan error, 1)
-	go func() { stopped <- stop() }()
-	body, err := io.ReadAll(stream.Body)
-	if err != nil || !strings.HasSuffix(string(body), "come back with Last-Event-ID\n\n") {
-		t.Errorf("the stream ended with %q, %v", body, err)
-	}
-	<-ended
-	select {
-	case err := <-stopped:
-		t.Errorf("stopped while a request was at work: %v", err)
-	default:
-	}
-	close(leave)
-	wg.Wait()
-	if err := <-stopped; err != nil {
-		t.Error(err)
-	}
-	if _, err := http.DefaultClient.Do(request(t, "http://"+addr+"/work", nil)); err == nil {
-		t.Error("a stopped server answers")
-	}
-}
-
-func TestStopCutsOff(t *testing.T) {
-	entered, cut := make(chan struct{}), make(chan struct{})
-	stubborn := api.Route{Method: http.MethodPost, Path: "/x", Long: true, Serve: func(_ http.ResponseWriter, r *http.Request) error {
-		close(entered)
-		<-r.Context().Done()
-		close(cut)
-		return r.Context().Err()
-	}}
-	addr, stop := serve(t, api.Options{Routes: []api.Route{stubborn}, Limits: api.Limits{Grace: time.Millisecond}})
-	go func() {
-		resp, err := http.DefaultClient.Do(request(t, "http://"+addr+"/x", nil)) // fails, or not, as the cut falls
-		if err == nil {
-			_ = resp.Body.Close()
-		}
-	}()
-	<-entered
-	if err := stop(); !errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("stop: %v", err)
-	}
-	<-cut
 }
 
 func TestServeFails(t *testing.T) {

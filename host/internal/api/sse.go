@@ -43,9 +43,7 @@ func (s *Stream) Send(id, event string, data []byte) error {
 
 // flush gives the client Limits.Write to take b.
 func (s *Stream) flush(b []byte) error {
-	if s.server != nil {
-		_ = s.rc.SetWriteDeadline(s.server.opts.Now().Add(s.server.limits.Write))
-	}
+	_ = s.rc.SetWriteDeadline(s.server.opts.Now().Add(s.server.limits.Write))
 	if _, err := s.w.Write(b); err != nil {
 		return err
 	}
@@ -68,27 +66,54 @@ type Follow struct {
 }
 
 // Serve writes the stream until its last event, the client's leaving or the
-// server's stop. Comments keep a quiet connection alive. What goes wrong is told
-// in the stream, whose head is out already.
+// server's stop. Comments keep a quiet connection alive. It returns an error that
+// comes before the first event; a later one is told in the stream. The request
+// must have come through a Server.
 func (f Follow) Serve(w http.ResponseWriter, r *http.Request) error {
+	ctx, cancel := Serving(r.Context(), 0)
+	defer cancel()
+	items, wait := pump(ctx, f.Events)
+	defer func() { cancel(); wait() }()
+	first := peek(ctx, items)
+	if first != nil && first.err != nil {
+		return first.err
+	}
 	h := w.Header()
 	h.Set("Content-Type", "text/event-stream")
 	h.Set("X-Accel-Buffering", "no") // or proxies hold events back
 	w.WriteHeader(http.StatusOK)
 	s := &Stream{w: w, rc: http.NewResponseController(w), server: exchangeOf(r.Context()).server}
-	ctx, cancel := Serving(r.Context(), 0)
-	defer cancel()
-	items, wait := pump(ctx, f.Events)
-	defer func() { cancel(); wait() }()
 	if s.flush([]byte(retry+"\n")) != nil || f.Begin != nil && f.Begin(s) != nil {
 		return nil
 	}
-	f.follow(ctx, r, s, items)
+	if first == nil || f.item(ctx, r, s, *first) {
+		f.follow(ctx, r, s, items)
+	}
+	return nil
+}
+
+// headTime is how long the head of a stream waits for the first event.
+const headTime = 100 * time.Millisecond
+
+// peek waits a moment for the first item: an error that shows at once is told by a
+// status, which makes browsers give up, and not in a stream, which they would ask
+// for again and again. It returns nil when there is none yet.
+func peek(ctx context.Context, items <-chan item) *item {
+	moment := time.NewTimer(headTime)
+	defer moment.Stop()
+	select {
+	case it, ok := <-items:
+		if ok {
+			return &it
+		}
+	case <-moment.C:
+	case <-ctx.Done():
+	}
 	return nil
 }
 
 func (f Follow) follow(ctx context.Context, r *http.Request, s *Stream, items <-chan item) {
-	beat := time.NewTicker(s.beat())
+	beat := time.NewTicker(s.server.limits.Beat)
 	defer beat.Stop()
 	for {
 		select {
@@ -111,13 +136,6 @@ func (f Follow) follow(ctx context.Context, r *http.Request, s *Stream, items <-
 	}
 }
 
-func (s *Stream) beat() time.Duration {
-	if s.server == nil {
-		return Limits{}.withDefaults().Beat
-	}
-	return s.server.limits.Beat
-}
-
 // item handles one item and reports whether there may be more.
 func (f Follow) item(ctx context.Context, r *http.Request, s *Stream, it item) bool {
 	more, err := true, it.err
@@ -130,9 +148,7 @@ func (f Follow) item(ctx context.Context, r *http.Request, s *Stream, it item) b
 	case ctx.Err() != nil:
 		f.end(r, s)
 	default:
-		if e := s.server; e != nil {
-			e.log.WarnContext(ctx, "a stream broke off", "request", requestIDOf(ctx), "error", err)
-		}
+		s.server.log.WarnContext(ctx, "a stream broke off", "request", requestIDOf(ctx), "error", err)
 		f.Fail(s, problemOf(ctx, err))
 	}
 	return false

@@ -67,7 +67,7 @@ func TestTLSReload(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer conn.Close()
+		defer conn.Close() //nolint:errcheck // the test is over
 		if p := conn.ConnectionState().NegotiatedProtocol; p != "h2" {
 			t.Errorf("protocol %q", p)
 		}
@@ -88,7 +88,7 @@ func TestTLSReload(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer conn.Close()
+	defer conn.Close() //nolint:errcheck // the test is over
 	if _, err := conn.Write([]byte("GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")); err != nil {
 		t.Fatal(err)
 	}

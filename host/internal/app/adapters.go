@@ -52,12 +52,12 @@ func (p passage) Guest(run *host.Run, begun time.Time) session.Guest {
 	return p.Turn.Guest(run, begun)
 }
 
-// runner fits runtime.Loader to session.Runner. An instance serves one call: what a
+// runner fits the engines to session.Runner. An instance serves one call: what a
 // guest keeps, it keeps in its session's memory.
-type runner struct{ loader *runtime.Loader }
+type runner struct{ engines *engines }
 
 func (r runner) Run(ctx context.Context, a session.Activation, export string, input []byte) ([]byte, error) {
-	module, release, err := r.loader.Acquire(ctx, a.Module)
+	module, release, err := r.engines.Acquire(ctx, a.Module)
 	if err != nil {
 		return nil, err
 	}

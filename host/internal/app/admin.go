@@ -37,7 +37,7 @@ func (a admin) Install(ctx context.Context, c host.Caller, name string, wasm []b
 	if err != nil {
 		return "", err
 	}
-	_, release, err := a.h.loader.Acquire(ctx, string(digest))
+	_, release, err := a.h.engines.Acquire(ctx, string(digest))
 	if err != nil {
 		return "", host.Errorf(host.ErrInvalid, "install %s: %w", name, err)
 	}

@@ -22,7 +22,7 @@ func (h *Host) describe(ctx context.Context, digest string) (abi.ToolList, error
 	var list abi.ToolList
 	ctx, cancel := context.WithTimeout(ctx, describeLimit)
 	defer cancel()
-	module, release, err := h.loader.Acquire(ctx, digest)
+	module, release, err := h.engines.Acquire(ctx, digest)
 	if err != nil {
 		return list, err
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
 	"os"
 	"path/filepath"
@@ -26,18 +27,20 @@ type desired struct {
 	tools  []tool.Source
 	models map[string]model.Entry
 	policy *cedar.Set
+	// engines are the engines of the modules that do not run on the native one.
+	engines map[string]string
 }
 
 // prepare makes a configuration ready and changes nothing of what runs.
 func (h *Host) prepare(ctx context.Context, cfg *config.Config) (*desired, error) {
-	d := &desired{config: cfg, agents: map[string]*host.Agent{}, models: map[string]model.Entry{}}
+	d := &desired{config: cfg, agents: map[string]*host.Agent{}, models: map[string]model.Entry{}, engines: map[string]string{}}
 	var errs []error
 	var err error
 	if d.policy, err = loadPolicies(cfg.Policies); err != nil {
 		errs = append(errs, err)
 	}
 	for _, name := range slices.Sorted(maps.Keys(cfg.Models)) {
-		if d.models[name], err = h.modelEntry(cfg.Models[name]); err != nil {
+		if d.models[name], err = modelEntry(cfg.Models[name], h.opt.Log); err != nil {
 			errs = append(errs, fmt.Errorf("model %s: %w", name, err))
 		}
 	}
@@ -48,6 +51,9 @@ func (h *Host) prepare(ctx context.Context, cfg *config.Config) (*desired, error
 			continue
 		}
 		d.tools = append(d.tools, source)
+		if cfg.Tools[name].Engine == config.EngineExtism {
+			d.engines[source.Module] = config.EngineExtism
+		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(cfg.Agents)) {
 		if d.agents[name], err = h.agent(ctx, cfg, name); err != nil {
@@ -65,6 +71,9 @@ func loadPolicies(dir string) (*cedar.Set, error) {
 }
 
 func (h *Host) source(ctx context.Context, name string, t config.Tool) (tool.Source, error) {
+	if t.MCP != "" {
+		return tool.Source{}, errors.New("this version of the host calls no MCP servers; give a plugin")
+	}
 	p, err := h.plugins.resolve(ctx, t.Plugin)
 	if err != nil {
 		return tool.Source{}, err
@@ -72,7 +81,7 @@ func (h *Host) source(ctx context.Context, name string, t config.Tool) (tool.Sou
 	if p.manifest != nil && p.manifest.Kind != abi.PluginTool {
 		return tool.Source{}, fmt.Errorf("%s is of the kind %s, not a tool", t.Plugin, p.manifest.Kind)
 	}
-	return tool.Source{Name: name, Plugin: p.name, Module: p.digest, Needs: p.needs, Manifest: p.manifest, Prefix: p.prefix}, nil
+	return tool.Source{Name: name, Plugin: p.name, Module: p.digest, Needs: p.needs, Prefix: p.prefix}, nil
 }
 
 func (h *Host) agent(ctx context.Context, cfg *config.Config, name string) (*host.Agent, error) {
@@ -103,7 +112,7 @@ func (h *Host) agent(ctx context.Context, cfg *config.Config, name string) (*hos
 	}, nil
 }
 
-func (h *Host) modelEntry(m config.Model) (model.Entry, error) {
+func modelEntry(m config.Model, log *slog.Logger) (model.Entry, error) {
 	s := model.Settings{
 		Provider: m.Provider, Model: m.Model, BaseURL: m.BaseURL, MaxTokens: m.MaxTokens,
 		Timeout: m.Timeout, Latency: m.Latency, Headers: map[string]model.Secret{},
@@ -120,7 +129,7 @@ func (h *Host) modelEntry(m config.Model) (model.Entry, error) {
 			return model.Entry{}, fmt.Errorf("header %s: %w", name, err)
 		}
 	}
-	p, err := model.New(s, model.Options{Log: h.opt.Log})
+	p, err := model.New(s, model.Options{Log: log})
 	return model.Entry{Settings: s, Provider: p}, err
 }
 
@@ -128,7 +137,7 @@ func secretOf(s config.Secret) (model.Secret, error) {
 	if s.IsZero() {
 		return model.Secret{}, nil
 	}
-	v, err := s.Reveal()
+	v, err := s.Resolve()
 	if err != nil {
 		return model.Secret{}, err
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/vespiary/vespiary/abi"
 	"github.com/vespiary/vespiary/host"
 	"github.com/vespiary/vespiary/host/internal/api/keys"
+	"github.com/vespiary/vespiary/host/internal/cli"
 	"github.com/vespiary/vespiary/host/internal/config"
 	"github.com/vespiary/vespiary/host/internal/gate"
 	"github.com/vespiary/vespiary/host/internal/journal"
@@ -22,7 +23,6 @@ import (
 	"github.com/vespiary/vespiary/host/internal/runtime"
 	"github.com/vespiary/vespiary/host/internal/session"
 	"github.com/vespiary/vespiary/host/internal/store"
-	"github.com/vespiary/vespiary/host/internal/telemetry"
 	"github.com/vespiary/vespiary/host/internal/tool"
 	"github.com/vespiary/vespiary/policy/cedar"
 	"github.com/vespiary/vespiary/registry"
@@ -33,6 +33,9 @@ type Options struct {
 	Now     func() time.Time // time.Now
 	Log     *slog.Logger     // none
 	Version string
+	// Activity, when set, is told of every call once it is on record. It must not block
+	// for long.
+	Activity func(cli.Activity)
 	// Reload, when set, reads the configuration again; without it a reload keeps the
 	// configuration and reads the policies and plugins.
 	Reload func() (*config.Config, error)
@@ -40,20 +43,19 @@ type Options struct {
 
 // Host is an assembled host over one data folder. It is safe for concurrent use.
 type Host struct {
-	opt       Options
-	data      string
-	store     *store.Local
-	journals  *journal.Journals
-	registry  *registry.Registry
-	plugins   *shelf
-	keys      *keys.Keys
-	engine    runtime.Engine
-	loader    *runtime.Loader
-	models    *model.Models
-	catalog   *tool.Catalog
-	policy    *cedar.Engine
-	sessions  *session.Service
-	telemetry *telemetry.Telemetry
+	opt      Options
+	data     string
+	store    *store.Local
+	journals *journal.Journals
+	registry *registry.Registry
+	plugins  *shelf
+	keys     *keys.Keys
+	engines  *engines
+	models   *model.Models
+	catalog  *tool.Catalog
+	policy   *cedar.Engine
+	sessions *session.Service
+	activity *activity
 
 	reload  sync.Mutex // one at a time
 	desired atomic.Pointer[desired]
@@ -69,6 +71,9 @@ func Open(ctx context.Context, cfg *config.Config, opt Options) (*Host, error) {
 		opt.Log = slog.New(slog.DiscardHandler)
 	}
 	h := &Host{opt: opt, data: cfg.Data}
+	if opt.Activity != nil {
+		h.activity = newActivity(h, opt.Activity)
+	}
 	for _, step := range []func(context.Context, *config.Config) error{h.openStore, h.openRuntime, h.openParts, h.apply} {
 		if err := step(ctx, cfg); err != nil {
 			return nil, errors.Join(err, h.Close(ctx))
@@ -82,10 +87,7 @@ func (h *Host) openStore(ctx context.Context, cfg *config.Config) error {
 	if err != nil {
 		return err
 	}
-	h.store, err = store.Open(ctx, store.Options{
-		Dir: filepath.Join(cfg.Data, "store"), Edge: cfg.Edge, MinFree: int64(cfg.Limits.Free), Log: h.opt.Log,
-	})
-	if err != nil {
+	if h.store, err = store.Open(ctx, storeOptions(cfg, h.opt.Log)); err != nil {
 		return err
 	}
 	ring, err := journal.NewKeys(h.store, master)
@@ -103,10 +105,17 @@ func (h *Host) openStore(ctx context.Context, cfg *config.Config) error {
 	return err
 }
 
+func storeOptions(cfg *config.Config, log *slog.Logger) store.Options {
+	return store.Options{Dir: filepath.Join(cfg.Data, "store"), Edge: cfg.Edge, MinFree: int64(cfg.Limits.Free), Log: log}
+}
+
 // committed tells the sessions of durable entries. The journals exist before them.
 func (h *Host) committed(tenant, id string, entries []host.Entry) {
 	if h.sessions != nil {
 		h.sessions.Committed(tenant, id, entries)
+	}
+	if h.activity != nil {
+		h.activity.add(id, entries)
 	}
 }
 
@@ -114,18 +123,28 @@ func (h *Host) committed(tenant, id string, entries []host.Entry) {
 const idle = 5 * time.Minute
 
 func (h *Host) openRuntime(_ context.Context, cfg *config.Config) error {
-	var err error
-	h.engine, err = runtime.NewNative(runtime.Options{
-		CacheDir: filepath.Join(cfg.Data, "cache"), MemoryLimit: uint64(cfg.Limits.Memory), //nolint:gosec // sizes are not negative
-		Imports: imports(), Log: h.opt.Log,
-	})
-	if err != nil {
-		return err
+	h.engines = &engines{
+		options: runtime.Options{
+			CacheDir: filepath.Join(cfg.Data, "cache"), MemoryLimit: guestMemory, Imports: imports(), Log: h.opt.Log,
+		},
+		fetch: func(ctx context.Context, digest string) ([]byte, error) {
+			return h.registry.Bytes(ctx, registry.Digest(digest))
+		},
+		choice:  h.engineOf,
+		loaders: map[string]*runtime.Loader{},
 	}
-	h.loader = runtime.NewLoader(h.engine, func(ctx context.Context, digest string) ([]byte, error) {
-		return h.registry.Bytes(ctx, registry.Digest(digest))
-	}, idle)
 	return nil
+}
+
+// guestMemory is the linear memory that one guest may use, in bytes.
+const guestMemory = 256 << 20
+
+// engineOf returns the engine that the configuration names for a module.
+func (h *Host) engineOf(digest string) string {
+	if d := h.desired.Load(); d != nil && d.engines[digest] != "" {
+		return d.engines[digest]
+	}
+	return config.EngineNative
 }
 
 // imports are the capabilities that this host offers to guests.
@@ -137,28 +156,23 @@ func imports() []string {
 	}
 }
 
-func (h *Host) openParts(ctx context.Context, cfg *config.Config) error {
-	var err error
-	h.telemetry, err = telemetry.New(ctx, telemetry.Options{OTLP: cfg.Telemetry.OTLP, Content: cfg.Telemetry.Content, Version: h.opt.Version})
-	if err != nil {
-		return err
-	}
+func (h *Host) openParts(_ context.Context, cfg *config.Config) error {
 	h.models, h.policy = model.NewModels(h.opt.Now), cedar.New(nil)
-	h.catalog = tool.NewCatalog(h.describe)
 	capabilities := map[string]host.Capability{}
 	h.sessions = session.New(session.Options{
-		Store: h.store, Journals: journals{h.journals}, Runner: runner{h.loader}, Agents: agents{h},
+		Store: h.store, Journals: journals{h.journals}, Runner: runner{h.engines}, Agents: agents{h},
 		Door: door{gate.New(gate.Options{
-			Capabilities: capabilities, Policy: h.policy, Now: h.opt.Now, Observer: h.telemetry, Log: h.opt.Log,
+			Capabilities: capabilities, Policy: authorizer{h.policy}, Now: h.opt.Now, Log: h.opt.Log,
 		})},
-		Observer: h.telemetry, Now: h.opt.Now, Log: h.opt.Log,
+		Now: h.opt.Now, Log: h.opt.Log,
 		Limits: session.Limits{Sessions: cfg.Limits.Sessions, Queue: maxQueue, MicrosPerDay: int64(cfg.Limits.USDPerDay)},
 	})
+	h.catalog = tool.New(tool.Options{Describe: h.describe, Activator: h.sessions, GuestFault: guestFault, Log: h.opt.Log})
 	// The gate reads the table only once a turn runs, and no turn runs before Resume.
 	maps.Copy(capabilities, h.sessions.Capabilities())
 	maps.Copy(capabilities, h.models.Capabilities())
-	maps.Copy(capabilities, h.toolCapabilities(cfg))
-	return nil
+	maps.Copy(capabilities, h.catalog.Capabilities())
+	return h.openTools(cfg, capabilities)
 }
 
 // maxQueue bounds the events that wait in one session.
@@ -203,14 +217,8 @@ func (h *Host) Close(ctx context.Context) error {
 		errs = append(errs, h.sessions.Close(ctx))
 	}
 	ctx = context.WithoutCancel(ctx)
-	if h.loader != nil {
-		h.loader.Close()
-	}
-	if h.engine != nil {
-		errs = append(errs, h.engine.Close(ctx))
-	}
-	if h.telemetry != nil {
-		errs = append(errs, h.telemetry.Shutdown(ctx))
+	if h.engines != nil {
+		errs = append(errs, h.engines.Close(ctx))
 	}
 	if h.store != nil {
 		errs = append(errs, h.store.Close())

@@ -2,12 +2,9 @@ package app
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
-	"os"
-	"path/filepath"
 	"time"
 
 	"github.com/vespiary/vespiary/host"
@@ -28,19 +25,9 @@ func Local() host.Caller {
 // drain is how long turns may go on after the host was asked to stop.
 const drain = 10 * time.Second
 
-// ServerFile is the file of the data folder that tells commands where the host
-// answers.
-const ServerFile = "server.json"
-
-// Address is what ServerFile holds.
-type Address struct {
-	URL string `json:"url"`
-	PID int    `json:"pid"`
-}
-
 // Serve takes up what earlier hosts left and answers HTTP until ctx ends, then stops
-// in good order and closes the host.
-func (h *Host) Serve(ctx context.Context) error {
+// in good order and closes the host. ready is called once requests are accepted.
+func (h *Host) Serve(ctx context.Context, ready func(url string)) error {
 	cfg := h.desired.Load().config
 	server, err := h.server(cfg)
 	if err != nil {
@@ -54,10 +41,10 @@ func (h *Host) Serve(ctx context.Context) error {
 	if err := h.sessions.Resume(ctx); err != nil {
 		return errors.Join(err, ln.Close(), h.Close(ctx))
 	}
-	if err := h.announce(cfg, ln.Addr()); err != nil {
-		return errors.Join(err, ln.Close(), h.Close(ctx))
+	if h.activity != nil {
+		go h.activity.run(ctx)
 	}
-	defer os.Remove(filepath.Join(h.data, ServerFile)) //nolint:errcheck // it names a process that is gone either way
+	ready(baseURL(cfg, ln.Addr()))
 	h.opt.Log.InfoContext(ctx, "serving", "address", ln.Addr().String())
 	err = server.Serve(ctx, ln)
 	stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), drain)
@@ -65,28 +52,19 @@ func (h *Host) Serve(ctx context.Context) error {
 	return errors.Join(err, h.Close(stop))
 }
 
-// announce writes where the host answers.
-func (h *Host) announce(cfg *config.Config, addr net.Addr) error {
+func baseURL(cfg *config.Config, addr net.Addr) string {
 	scheme := "http"
 	if cfg.TLS != nil {
 		scheme = "https"
 	}
-	b, err := json.Marshal(Address{URL: scheme + "://" + addr.String(), PID: os.Getpid()})
-	if err != nil {
-		return err
-	}
-	path := filepath.Join(h.data, ServerFile)
-	if err := os.WriteFile(path+".new", b, 0o600); err != nil {
-		return err
-	}
-	return os.Rename(path+".new", path)
+	return scheme + "://" + addr.String()
 }
 
 func (h *Host) server(cfg *config.Config) (*api.Server, error) {
 	o := api.Options{
 		Auth: h.keys, Now: h.opt.Now, Log: h.opt.Log, Ready: h.ready,
-		Metrics: h.telemetry.Handler(), MetricsOpen: cfg.Metrics.Open,
-		Limits: api.Limits{Body: int64(cfg.Limits.Body), Rate: float64(cfg.Limits.Requests)},
+		MetricsOpen: cfg.Metrics.Open,
+		Limits:      api.Limits{Body: int64(cfg.Limits.Body), Rate: float64(cfg.Limits.Requests)},
 		Routes: append(
 			rest.Routes(rest.Options{Sessions: h.sessions, Agents: agents{h}, Admin: admin{h}}),
 			openai.Routes(openai.Options{Sessions: h.sessions, Agents: agents{h}, Now: h.opt.Now})...,

@@ -12,6 +12,12 @@ import (
 	"github.com/vespiary/vespiary/host/internal/config/strict"
 )
 
+// The engines that a tool's plugin can run on.
+const (
+	EngineNative = "native"
+	EngineExtism = "extism"
+)
+
 const (
 	builtin = "builtin:"
 	digest  = "sha256:"
@@ -154,6 +160,9 @@ func (k checker) tool(path string, t Tool) {
 		k.Addf(path+".mcp", "expected a URL such as https://mcp.example.com/mcp")
 	case t.Plugin != "":
 		k.plugin(path+".plugin", t.Plugin)
+	}
+	if t.Engine != "" && (t.MCP != "" || t.Engine != EngineNative && t.Engine != EngineExtism) {
+		k.Addf(path+".engine", "expected native or extism, and a plugin to run on it")
 	}
 	if t.MCP == "" && !t.Token.IsZero() {
 		k.Addf(path+".token", "only an MCP server takes a token; leave it out")

@@ -65,6 +65,7 @@ type Tool struct {
 	Plugin string `yaml:"plugin"` // see Agent.Plugin
 	MCP    string `yaml:"mcp"`    // URL
 	Token  Secret `yaml:"token"`  // of the MCP server
+	Engine string `yaml:"engine"` // native (the default) or extism, for plugins that need Extism's own SDK
 }
 
 // Folder is a folder of this machine that agents see under a name, read-only.

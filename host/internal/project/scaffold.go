@@ -50,7 +50,11 @@ func New(dir string, kind abi.PluginKind, name string, policies fs.FS) ([]Writte
 		return nil, err
 	}
 	w := writer{root: root, name: name}
-	w.templates("shared", "")
+	docs := "docs/welcome.md"
+	if kind == abi.PluginTool { // whose project mounts it
+		docs = ""
+	}
+	w.templates("shared", docs)
 	w.templates(string(kind), "")
 	w.copy(policies, ".", "policies", isPolicy)
 	w.write(".vespiary/sdk/go.mod", []byte("module github.com/vespiary/vespiary\n\ngo "+goVersion+"\n"))

@@ -65,7 +65,7 @@ func newActor(s *Service, log Log, open host.Open) *actor {
 	}
 }
 
-func (a *actor) id() string { return a.head.Tenant + "/" + a.head.ID }
+func (a *actor) id() string { return a.open.Session.Tenant + "/" + a.open.Session.ID }
 
 // retain keeps the actor from ending until release; false when it ends already.
 func (a *actor) retain() bool {
@@ -110,7 +110,7 @@ func (a *actor) working() bool {
 // loop runs the queued turns in order until the actor is idle for a while.
 func (a *actor) loop() {
 	defer close(a.gone)
-	defer a.log.Close()
+	defer func() { a.log.Close() }()
 	defer a.svc.remove(a)
 	ctx := a.svc.run
 	idle := time.NewTimer(idleAfter)
@@ -185,7 +185,7 @@ func (a *actor) handle(ctx context.Context, q *queued) bool {
 		a.pop(q)
 		return true
 	case errors.Is(err, store.ErrFull):
-		a.svc.opt.Log.WarnContext(ctx, "turn waits for free space", "session", a.head.ID, "turn", q.turn)
+		a.svc.opt.Log.WarnContext(ctx, "turn waits for free space", "session", a.open.Session.ID, "turn", q.turn)
 		select {
 		case <-time.After(retryAfter):
 			return a.reload(ctx)
@@ -195,7 +195,7 @@ func (a *actor) handle(ctx context.Context, q *queued) bool {
 	case errors.Is(err, host.CauseStopping):
 		return a.leave(ctx)
 	}
-	a.svc.opt.Log.ErrorContext(ctx, "session stopped", "session", a.head.ID, "turn", q.turn, "error", err)
+	a.svc.opt.Log.ErrorContext(ctx, "session stopped", "session", a.open.Session.ID, "turn", q.turn, "error", err)
 	return false
 }
 
@@ -211,7 +211,7 @@ func (a *actor) leave(ctx context.Context) bool {
 // reload gives the actor a new writer, without the entries that were not written.
 func (a *actor) reload(ctx context.Context) bool {
 	a.log.Close()
-	log, err := a.svc.opt.Journals.Acquire(ctx, a.head.Tenant, a.head.ID)
+	log, err := a.svc.opt.Journals.Acquire(ctx, a.open.Session.Tenant, a.open.Session.ID)
 	if errors.Is(err, store.ErrFull) {
 		select {
 		case <-time.After(retryAfter):
@@ -221,11 +221,13 @@ func (a *actor) reload(ctx context.Context) bool {
 		}
 	}
 	if err == nil {
+		a.mu.Lock()
 		a.log = log
+		a.mu.Unlock()
 		err = a.fill(ctx)
 	}
 	if err != nil {
-		a.svc.opt.Log.ErrorContext(ctx, "session stopped", "session", a.head.ID, "error", err)
+		a.svc.opt.Log.ErrorContext(ctx, "session stopped", "session", a.open.Session.ID, "error", err)
 	}
 	return err == nil
 }

@@ -21,9 +21,9 @@ const maxCrashes = 3
 // turn runs q to its end: it begins it, or begins it again with what is recorded of
 // it, and records how it ended.
 func (a *actor) turn(ctx context.Context, q *queued) error {
-	agent, ok := a.svc.opt.Agents.Agent(a.head.Agent)
+	agent, ok := a.svc.opt.Agents.Agent(a.open.Session.Agent)
 	if !ok {
-		return a.fail(ctx, q, &abi.Error{Code: abi.CodeUnavailable, Message: "agent " + a.head.Agent + " is no longer configured"})
+		return a.fail(ctx, q, &abi.Error{Code: abi.CodeUnavailable, Message: "agent " + a.open.Session.Agent + " is no longer configured"})
 	}
 	p, err := a.prepare(ctx, q, agent)
 	if err != nil {
@@ -32,7 +32,7 @@ func (a *actor) turn(ctx context.Context, q *queued) error {
 	if p.crashes >= maxCrashes {
 		return a.park(ctx, fmt.Sprintf("the host crashed %d times in a row during turn %d", p.crashes, q.turn))
 	}
-	turnCtx, ended := a.svc.opt.Observer.StartTurn(ctx, a.head, q.turn, p.started.Trace)
+	turnCtx, ended := a.svc.opt.Observer.StartTurn(ctx, a.open.Session, q.turn, p.started.Trace)
 	reply, err := a.activate(turnCtx, q, agent, p)
 	status, err := a.conclude(ctx, q, p, reply, err)
 	used, _ := p.passage.Used()
@@ -63,15 +63,15 @@ func (a *actor) prepare(ctx context.Context, q *queued, agent *host.Agent) (*pas
 		return nil, err
 	}
 	p.passage, err = a.svc.opt.Door.Begin(PassageSpec{
-		Session: a.head.ID, Log: a.log, Past: p.past, Budget: q.accepted.Budget, Label: p.started.Label,
+		Session: a.open.Session.ID, Log: a.log, Past: p.past, Budget: q.accepted.Budget, Label: p.started.Label,
 		Payload: func(ctx context.Context, e host.Entry) ([]byte, error) {
-			return a.svc.opt.Journals.Payload(ctx, a.head.Tenant, e)
+			return a.svc.opt.Journals.Payload(ctx, a.open.Session.Tenant, e)
 		},
 	})
 	if err != nil {
 		return nil, err
 	}
-	p.root, err = a.svc.rootRun(ctx, a.head, agent, q)
+	p.root, err = a.svc.rootRun(ctx, a.open.Session, agent, q)
 	if err != nil {
 		return nil, err
 	}
@@ -84,14 +84,14 @@ func (a *actor) start(ctx context.Context, q *queued, agent *host.Agent, p *pass
 	if err != nil {
 		return err
 	}
-	event.Agent, event.Session, event.Task, event.Turn = agent.Binding, a.head.ID, q.accepted.Task, q.turn
+	event.Agent, event.Session, event.Task, event.Turn = agent.Binding, a.open.Session.ID, q.accepted.Task, q.turn
 	event.Caller = abi.Caller{ID: q.accepted.Caller.User, Name: q.accepted.Caller.Name}
 	event.Labels = abi.Labels{"": {Integrity: abi.Trusted, Sources: []string{"user:" + q.accepted.Caller.User}}}
 	if p.event, err = json.Marshal(event); err != nil {
 		return err
 	}
 	p.started = host.Started{
-		Task: q.accepted.Task, Module: a.head.Module, Attempt: 1,
+		Task: q.accepted.Task, Module: a.open.Session.Module, Attempt: 1,
 		Label: a.label, Trace: a.svc.opt.Observer.Trace(ctx),
 	}
 	p.entry, err = a.log.Append(ctx, host.Entry{Kind: host.EntryStart, Turn: q.turn}, p.started, p.event)
@@ -109,7 +109,7 @@ func (a *actor) restart(ctx context.Context, q *queued, p *passing) error {
 		p.crashes++
 	}
 	var err error
-	if p.event, err = a.svc.opt.Journals.Payload(ctx, a.head.Tenant, p.entry); err != nil {
+	if p.event, err = a.svc.opt.Journals.Payload(ctx, a.open.Session.Tenant, p.entry); err != nil {
 		return err
 	}
 	if _, err := a.log.Append(ctx, host.Entry{Kind: host.EntryFence}, host.Fence{}, nil); err != nil {
@@ -123,7 +123,7 @@ func (a *actor) eventOf(ctx context.Context, q *queued) (*abi.Event, error) {
 		e := *q.event
 		return &e, nil
 	}
-	b, err := a.svc.opt.Journals.Payload(ctx, a.head.Tenant, q.entry)
+	b, err := a.svc.opt.Journals.Payload(ctx, a.open.Session.Tenant, q.entry)
 	if err != nil {
 		return nil, err
 	}
@@ -148,7 +148,7 @@ func (a *actor) activate(ctx context.Context, q *queued, agent *host.Agent, p *p
 	guestCtx, release := graceful(ctx)
 	defer release()
 	out, err := a.svc.opt.Runner.Run(guestCtx, Activation{
-		Module: a.head.Module, Guest: within{p.guest, ctx}, Random: randomOf(p.seed, p.root.Path), Log: a.guestLog(ctx, agent.Plugin),
+		Module: a.open.Session.Module, Guest: within{p.guest, ctx}, Random: randomOf(p.seed, p.root.Path), Log: a.guestLog(ctx, agent.Plugin),
 	}, "handle", p.event)
 	if err != nil {
 		return nil, causeOf(ctx, err)
@@ -319,7 +319,7 @@ func plus(a, b abi.Usage) abi.Usage {
 
 // park stops the session until a person looks at it.
 func (a *actor) park(ctx context.Context, reason string) error {
-	a.svc.opt.Log.ErrorContext(ctx, "session parked", "session", a.head.ID, "reason", reason)
+	a.svc.opt.Log.ErrorContext(ctx, "session parked", "session", a.open.Session.ID, "reason", reason)
 	a.mu.Lock()
 	a.head.Status, a.head.Reason, a.head.Updated = host.SessionParked, reason, a.svc.opt.Now().UTC()
 	head := a.head
@@ -339,7 +339,7 @@ func (a *actor) park(ctx context.Context, reason string) error {
 
 func (a *actor) guestLog(ctx context.Context, plugin string) func(slog.Level, string) {
 	return func(level slog.Level, msg string) {
-		a.svc.opt.Log.Log(ctx, level, msg, "plugin", plugin, "session", a.head.ID)
+		a.svc.opt.Log.Log(ctx, level, msg, "plugin", plugin, "session", a.open.Session.ID)
 	}
 }
 

@@ -279,9 +279,17 @@ func (s *Local) write(recs []redo.Record) error {
 		return fmt.Errorf("apply to database: %w", err)
 	}
 	if rolled {
-		err = s.log.Trim(synced(s.db, s.opened), s.opts.profile().keep())
+		s.trim()
 	}
-	return err
+	return nil
+}
+
+// trim gives up what the log need not keep. What cannot be given up now is tried
+// again when the next segment begins.
+func (s *Local) trim() {
+	if err := s.log.Trim(synced(s.db, s.opened), s.opts.profile().keep()); err != nil {
+		s.opts.Log.Warn("redo log keeps more than it needs", "error", err)
+	}
 }
 
 // publish shows the records to views, then to watchers.

@@ -266,7 +266,7 @@ func TestGroup(t *testing.T) {
 		}
 	}
 	after := s.Stats()
-	after.GroupSizes[2] -= 1 // a group of 4
+	after.GroupSizes[2]-- // a group of 4
 	want := before
 	want.Revision, want.Commits, want.Conflicts, want.Syncs = base+4, before.Commits+4, before.Conflicts+2, before.Syncs+1
 	want.Bytes, want.FreeBytes = after.Bytes, after.FreeBytes

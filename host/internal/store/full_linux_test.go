@@ -58,38 +58,22 @@ func TestFullDisk(t *testing.T) {
 	if refused := f.s.Stats().Refused; refused == 0 {
 		t.Error("stats do not count refused commits")
 	}
-	dir := copyCrashed(t, disk, f.o.Dir)
+	from := f.o.Dir
+	f.o.Dir = filepath.Join(smallDisk(t, 320), "store")
+	for _, sub := range []string{"db", "redo"} {
+		copyTorn(t, filepath.Join(from, sub), filepath.Join(f.o.Dir, sub))
+	}
 	closeStore(t, f.s)
 
-	f.o.Dir = dir // as after a crash with the disk full
+	// As after a crash with the disk as full as the store lets it become.
+	free, err := freeBytes(f.o.Dir)
+	check(t, err)
+	if room := free - f.o.withDefaults().MinFree; room > 0 {
+		check(t, os.WriteFile(f.o.Dir+".ballast", make([]byte, room), 0o600))
+	}
 	f.s = open(t, f.o)
 	f.check(t)
 	closeStore(t, f.s)
-}
-
-// copyCrashed copies an open store within a disk that has no room for two: tables,
-// which do not change, are linked.
-func copyCrashed(t *testing.T, disk, from string) string {
-	t.Helper()
-	to := filepath.Join(disk, "crashed")
-	for _, sub := range []string{"db", "redo"} {
-		check(t, os.MkdirAll(filepath.Join(to, sub), 0o700))
-	}
-	copyFile(t, filepath.Join(from, "db"), filepath.Join(to, "db"), "MANIFEST")
-	for id := range tables(t, filepath.Join(to, "db")) {
-		name := fmt.Sprintf("db/%06d.sst", id)
-		check(t, os.Link(filepath.Join(from, name), filepath.Join(to, name)))
-	}
-	for _, pattern := range []string{"db/KEYREGISTRY", "redo/*.redo"} {
-		files, err := filepath.Glob(filepath.Join(from, pattern))
-		check(t, err)
-		for _, f := range files {
-			rel, err := filepath.Rel(from, f)
-			check(t, err)
-			check(t, os.Link(f, filepath.Join(to, rel)))
-		}
-	}
-	return to
 }
 
 const fillSize = 256 << 10

@@ -15,6 +15,12 @@ import (
 	"github.com/vespiary/vespiary/host/store"
 )
 
+// Folders within a store's.
+const (
+	dbName   = "db"
+	redoName = "redo"
+)
+
 // Local is the store of one machine. All its methods are safe for concurrent use.
 type Local struct {
 	opts   Options
@@ -45,7 +51,7 @@ var _ store.Store = (*Local)(nil)
 // when there is too little space to apply the log, or name what is damaged.
 func Open(ctx context.Context, o Options) (*Local, error) {
 	o = o.withDefaults()
-	if err := os.MkdirAll(o.Dir, 0o700); err != nil {
+	if err := makeDirs(o.Dir); err != nil {
 		return nil, fmt.Errorf("create store: %w", err)
 	}
 	lock, err := lockDir(o.Dir)
@@ -63,11 +69,28 @@ func Open(ctx context.Context, o Options) (*Local, error) {
 	return s, nil
 }
 
+// makeDirs creates the folders so that they outlast a power cut.
+func makeDirs(dir string) error {
+	if err := os.MkdirAll(filepath.Join(dir, redoName), 0o700); err != nil {
+		return err
+	}
+	for _, d := range []string{dir, filepath.Dir(dir)} {
+		f, err := os.Open(d)
+		if err != nil {
+			return err
+		}
+		if err := errors.Join(f.Sync(), f.Close()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func (s *Local) open(ctx context.Context) (err error) {
 	if err := s.roomToRedo(); err != nil {
 		return err
 	}
-	dir := filepath.Join(s.opts.Dir, "db")
+	dir := filepath.Join(s.opts.Dir, dbName)
 	if err := s.sweep(dir); err != nil {
 		return err
 	}
@@ -107,7 +130,7 @@ func (s *Local) redo(ctx context.Context, held redo.Held) (*redo.Log, error) {
 	return log, nil
 }
 
-func (s *Local) redoDir() string { return filepath.Join(s.opts.Dir, "redo") }
+func (s *Local) redoDir() string { return filepath.Join(s.opts.Dir, redoName) }
 
 func (s *Local) redoFiles() []string {
 	files, _ := filepath.Glob(filepath.Join(s.redoDir(), "*.redo")) // the pattern is valid

@@ -10,6 +10,7 @@ import (
 func TestSuite(t *testing.T) {
 	for name, edge := range map[string]bool{"default": false, "edge": true} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			storetest.Run(t, func(t *testing.T, name string) store.Store {
 				return open(t, Options{Dir: name, Edge: edge})
 			})

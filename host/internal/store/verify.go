@@ -59,7 +59,7 @@ func manifest(o badger.Options) (badger.Manifest, error) {
 	if err != nil {
 		return badger.Manifest{}, err
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }()
 	m, _, err := badger.ReplayManifestFile(f, o.ExternalMagicVersion, o)
 	if err != nil {
 		return m, fmt.Errorf("%s is damaged: %w", path, err)
@@ -100,7 +100,7 @@ func hasHeader(path string) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }()
 	var head [20]byte
 	switch _, err := io.ReadFull(f, head[:]); err {
 	case io.EOF, io.ErrUnexpectedEOF:
@@ -118,7 +118,7 @@ func checkFooter(path string) error {
 	if err != nil {
 		return err
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }()
 	info, err := f.Stat()
 	if err != nil {
 		return err

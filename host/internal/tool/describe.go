@@ -12,9 +12,9 @@ import (
 )
 
 const (
-	maxTools     = 256       // of one plugin
-	maxToolText  = 16 << 10  // bytes of a name, title and description together
-	maxSchema    = 64 << 10  // bytes of an input schema
+	maxTools     = 256      // of one plugin
+	maxToolText  = 16 << 10 // bytes of a name, title and description together
+	maxSchema    = 64 << 10 // bytes of an input schema
 	describeTime = time.Minute
 )
 

@@ -44,17 +44,13 @@ func (l list) Perform(ctx context.Context, c *host.Call) (host.Output, error) {
 		return host.Output{}, err
 	}
 	out := abi.ToolList{Tools: []abi.Tool{}}
-	sources := []string{}
 	for _, e := range v.entries {
 		t := e.tool.Tool
 		t.Name = e.name
 		out.Tools = append(out.Tools, t)
-		if from := "tools:" + e.source.Name; !slices.Contains(sources, from) {
-			sources = append(sources, from)
-		}
 	}
 	b, err := json.Marshal(out)
-	// The operator chose these plugins, so their words about themselves are endorsed:
-	// an agent that has looked at its tools has read nothing from outside.
-	return host.Output{OK: b, Labels: abi.Labels{"": {Integrity: abi.Endorsed, Public: true, Sources: sources}}}, err
+	// The operator chose these plugins by digest, like the agent's instructions: an
+	// agent that has looked at its tools has read nothing from outside.
+	return host.Output{OK: b, Derived: true}, err
 }

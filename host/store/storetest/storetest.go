@@ -89,7 +89,8 @@ func (s *suite) reopen(t *testing.T) {
 	s.Store = s.open(t, s.name)
 }
 
-// commit commits the ops and returns the revision.
+// commit commits the ops and returns the revision. It is for the test's own
+// goroutine.
 func (s *suite) commit(t *testing.T, ops ...store.Op) store.Revision {
 	t.Helper()
 	r, err := s.Commit(t.Context(), store.Batch{Ops: ops})
@@ -106,7 +107,7 @@ func (s *suite) view(t *testing.T, fn func(store.Tx)) {
 		return nil
 	})
 	if err != nil {
-		t.Fatalf("view: %v", err)
+		t.Errorf("view: %v", err)
 	}
 }
 

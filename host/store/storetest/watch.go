@@ -183,7 +183,11 @@ func testWatchNeverBlocks(t *testing.T, s *suite) {
 	for w := range writers {
 		wg.Go(func() {
 			for range each {
-				r := s.commit(t, store.Op{Key: []byte("w"), Value: bytes.Repeat([]byte("x"), 100)})
+				op := store.Op{Key: []byte("w"), Value: bytes.Repeat([]byte("x"), 100)}
+				r, err := s.Commit(t.Context(), store.Batch{Ops: []store.Op{op}})
+				if err != nil {
+					t.Errorf("commit: %v", err)
+				}
 				revisions[w] = append(revisions[w], r)
 			}
 		})

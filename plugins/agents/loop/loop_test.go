@@ -307,6 +307,20 @@ func TestOneStepIsAnAnswer(t *testing.T) {
 	same(t, "messages", "system: Be brief.\nuser: hi\n", outline(m.asked[0].Messages))
 }
 
+// What a model says beside a tool call is its last answer, and the call is not
+// recorded: it would stay without a result.
+func TestLastAnswerCallsNothing(t *testing.T) {
+	last := calls(`echo {}`)
+	last.Message.Content = []abi.Content{abi.Text("Nearly.")}
+	h := newHost(t, &model{answers: []abi.ChatResponse{calls(`echo {}`), last}})
+	e := say("go")
+	e.Agent.MaxSteps = 2
+	if r := h.Send(e); abi.TextOf(r.Content) != "Nearly." {
+		t.Errorf("the reply is %+v", r)
+	}
+	same(t, "memory", "user: go\nassistant call c1 echo{}\ntool to c1: {}\nassistant: Nearly.\n", outline(remembered(t, h)))
+}
+
 // A time limit is also that of each call, and one that it ends is not a failure.
 func TestTimeLimitEndsCalls(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

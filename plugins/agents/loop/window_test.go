@@ -62,7 +62,7 @@ func TestShrink(t *testing.T) {
 		want  string
 	}{
 		{"fits", 5000, head + step + whole + step + whole + step + whole},
-		{"the oldest goes", 3000, head + step + left + step + whole + step + whole},
+		{"the oldest goes", 3016, head + step + left + step + whole + step + whole},
 		{"the last stays", 10, head + step + left + step + left + step + whole},
 	}
 	for _, test := range tests {
@@ -70,6 +70,8 @@ func TestShrink(t *testing.T) {
 			same(t, "messages", test.want, outline(shrink(messages, test.limit)))
 		})
 	}
+	messages = append(messages[:3:3], call(), result(strings.Repeat("x", 300)), call(), result(long))
+	same(t, "more than it must", head+step+left+step+"tool to c: [left out to save space: a result of 301 bytes]\n"+step+whole, outline(shrink(messages, 1700)))
 	same(t, "the argument", whole, outline(messages[2:3]))
 }
 

@@ -9,7 +9,7 @@ package vespiarytest
 import (
 	"encoding/json"
 	"errors"
-	"strings"
+	"slices"
 	"testing"
 
 	"github.com/vespiary/vespiary/abi"
@@ -97,7 +97,7 @@ func (h *Host) CallTool(name string, arguments any) abi.ToolResult {
 func (h *Host) Calls(names ...string) []Call {
 	var calls []Call
 	for _, c := range h.calls {
-		if len(names) == 0 || strings.Contains(" "+strings.Join(names, " ")+" ", " "+c.Name+" ") {
+		if len(names) == 0 || slices.Contains(names, c.Name) {
 			calls = append(calls, c)
 		}
 	}

@@ -104,23 +104,18 @@ type Server struct {
 	Sessions *Sessions
 }
 
-// Start serves the routes that make returns; change may be nil.
-func Start(t testing.TB, routes func(s *Sessions) []api.Route, change func(*api.Options)) *Server {
-	t.Helper()
+// Start serves the routes; now is the clock of deadlines.
+func Start(tb testing.TB, now func() time.Time, routes func(s *Sessions) []api.Route) *Server {
+	tb.Helper()
 	s := NewSessions()
-	o := api.Options{
-		Routes: routes(s), Auth: Auth{}, Now: time.Now,
-		NewID: func() string { return "request-1" },
-	}
-	if change != nil {
-		change(&o)
-	}
-	srv, err := api.New(o)
+	srv, err := api.New(api.Options{
+		Routes: routes(s), Auth: Auth{}, Now: now, NewID: func() string { return "request-1" },
+	})
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	ts := httptest.NewServer(srv.Handler())
-	t.Cleanup(ts.Close)
+	tb.Cleanup(ts.Close)
 	return &Server{URL: ts.URL, Sessions: s}
 }
 

@@ -34,7 +34,7 @@ var update = flag.Bool("update", false, "rewrite golden files")
 // Requests carry Key unless they have an Authorization header, an empty one
 // leaving it out. The header Until, which is not sent, ends the reading of a
 // stream after the line that begins with its value.
-func Golden(t *testing.T, start func(t testing.TB) *Server, spec *Spec) {
+func Golden(t *testing.T, start func(tb testing.TB) *Server, spec *Spec) {
 	t.Helper()
 	files, err := filepath.Glob("testdata/*.http")
 	if err != nil || len(files) == 0 {
@@ -42,7 +42,7 @@ func Golden(t *testing.T, start func(t testing.TB) *Server, spec *Spec) {
 	}
 	for _, file := range files {
 		t.Run(strings.TrimSuffix(filepath.Base(file), ".http"), func(t *testing.T) {
-			want, err := os.ReadFile(file)
+			want, err := os.ReadFile(file) //nolint:gosec // testdata
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -71,16 +71,22 @@ func replay(t *testing.T, url, file string, spec *Spec) string {
 	var out []string
 	for part := range strings.SplitSeq(file, requestMark) {
 		request, _, _ := strings.Cut(part, answerMark)
-		req, until := parse(t, url, request)
-		resp, err := http.DefaultClient.Do(req)
-		if err != nil {
-			t.Fatal(err)
-		}
-		body := read(t, resp.Body, until)
-		spec.Check(t, req.Method, req.URL.Path, resp, body)
-		out = append(out, strings.TrimRight(request, "\n")+"\n"+answerMark+show(resp, body))
+		out = append(out, strings.TrimRight(request, "\n")+"\n"+answerMark+exchange(t, url, request, spec))
 	}
 	return strings.Join(out, requestMark)
+}
+
+func exchange(t *testing.T, url, request string, spec *Spec) (answer string) {
+	t.Helper()
+	req, until := parse(t, url, request)
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close() //nolint:errcheck // nothing was written
+	body := read(t, resp.Body, until)
+	spec.Check(t, req.Method, req.URL.Path, resp, body)
+	return show(resp, body)
 }
 
 func parse(t *testing.T, url, text string) (req *http.Request, until string) {
@@ -105,9 +111,8 @@ func parse(t *testing.T, url, text string) (req *http.Request, until string) {
 	return req, until
 }
 
-func read(t *testing.T, body io.ReadCloser, until string) []byte {
+func read(t *testing.T, body io.Reader, until string) []byte {
 	t.Helper()
-	defer body.Close() //nolint:errcheck // nothing was written
 	var out bytes.Buffer
 	for in := bufio.NewReader(body); ; {
 		line, err := in.ReadBytes('\n')

@@ -212,6 +212,12 @@ func (s *Sessions) emit(x *session, turn int, kind host.StreamType, id string, v
 	s.changed = make(chan struct{})
 }
 
+// Turn implements api.Sessions.
+func (s *Sessions) Turn(_ context.Context, c host.Caller, id string, n int) (host.Turn, error) {
+	t, _, err := s.turn(c, id, n)
+	return t, err
+}
+
 // Await implements api.Sessions.
 func (s *Sessions) Await(ctx context.Context, c host.Caller, id string, n int) (host.Turn, error) {
 	for {
@@ -288,9 +294,13 @@ func (s *Sessions) Journal(_ context.Context, c host.Caller, id string, from uin
 		return nil, host.Errorf(host.ErrNotFound, "there is no session %q", id)
 	}
 	var out []host.Record
-	for i := from; i <= uint64(len(x.turns)) && len(out) < limit; i++ {
+	for _, t := range x.turns {
+		seq := uint64(t.Number) //nolint:gosec // a small number
+		if seq < from || len(out) == limit {
+			continue
+		}
 		out = append(out, host.Record{
-			Entry:   host.Entry{Seq: i, Epoch: 1, Fence: 1, Time: Epoch, Kind: host.EntryAccepted, Turn: int(i), Digest: "d"},
+			Entry:   host.Entry{Seq: seq, Epoch: 1, Fence: 1, Time: Epoch, Kind: host.EntryAccepted, Turn: t.Number, Digest: "d"},
 			Payload: json.RawMessage(`{"type":"message"}`),
 		})
 	}

@@ -20,15 +20,15 @@ type Spec struct {
 }
 
 // LoadSpec reads the document.
-func LoadSpec(t testing.TB, file string) *Spec {
-	t.Helper()
-	b, err := os.ReadFile(file)
+func LoadSpec(tb testing.TB, file string) *Spec {
+	tb.Helper()
+	b, err := os.ReadFile(file) //nolint:gosec // a test names it
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	var s Spec
 	if err := json.Unmarshal(b, &s.root); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return &s
 }

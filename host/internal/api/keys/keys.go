@@ -211,8 +211,11 @@ func (k *Keys) Revoke(ctx context.Context, c host.Caller, id string) error {
 		r.Revoked = k.Now().UTC()
 		err = k.write(ctx, r, rev)
 		k.forget(key)
-		if !errors.Is(err, store.ErrConflict) {
-			return err
+		switch {
+		case err == nil:
+			return nil
+		case !errors.Is(err, store.ErrConflict): // else it changed meanwhile
+			return fmt.Errorf("revoke API key %s: %w", id, err)
 		}
 	}
 }

@@ -64,6 +64,7 @@ func (h *handlers) complete(w http.ResponseWriter, r *http.Request) error {
 	}
 	w.Header().Set("X-Session-Id", turn.Session)
 	if q.Stream {
+		final(w)
 		return h.stream(w, r, q, turn)
 	}
 	return h.whole(r.Context(), w, in.Caller, turn)
@@ -88,7 +89,7 @@ func (h *handlers) whole(ctx context.Context, w http.ResponseWriter, c host.Call
 	now, err := h.Sessions.Await(ctx, c, turn.Session, turn.Number)
 	switch {
 	case err != nil && ctx.Err() != nil:
-		return writeFailure(w, http.StatusGatewayTimeout, unfinished(turn))
+		return writeFailure(w, http.StatusFailedDependency, unfinished(turn))
 	case err != nil:
 		final(w)
 		return err

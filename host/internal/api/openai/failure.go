@@ -47,16 +47,14 @@ func writeError(w http.ResponseWriter, p api.Problem) {
 	_ = api.WriteJSON(w, p.Status, newFailure(p)) // it holds nothing that JSON does not
 }
 
-// turnStatuses maps how a turn failed to the statuses that clients of OpenAI act
-// on.
-var turnStatuses = map[abi.Code]int{
-	abi.CodeDenied:         http.StatusForbidden,
-	abi.CodeNeedsApproval:  http.StatusForbidden,
-	abi.CodeCancelled:      http.StatusConflict,
-	abi.CodeBudgetExceeded: http.StatusTooManyRequests,
-	abi.CodeRateLimited:    http.StatusTooManyRequests,
-	abi.CodeTimeout:        http.StatusGatewayTimeout,
-	abi.CodeUnavailable:    http.StatusServiceUnavailable,
+// turnStatus maps how a turn failed to a status that no client takes for a reason
+// to try again, as many do after 409, 429 and 5xx by themselves: the turn was
+// accepted, and repeating it would repeat its effects.
+func turnStatus(c abi.Code) int {
+	if c == abi.CodeDenied || c == abi.CodeNeedsApproval {
+		return http.StatusForbidden
+	}
+	return http.StatusFailedDependency
 }
 
 // turnFailure describes a turn that ended without an answer, or nil.
@@ -70,12 +68,8 @@ func turnFailure(t host.Turn) (status int, f *failure) {
 	case t.Status != host.TurnFailed && t.Status != host.TurnCancelled:
 		return 0, nil
 	}
-	status, ok := turnStatuses[e.Code]
-	if !ok {
-		status = http.StatusInternalServerError
-	}
 	code := string(e.Code)
-	return status, &failure{failureBody{
+	return turnStatus(e.Code), &failure{failureBody{
 		Message: fmt.Sprintf("%s (turn %d of session %s)", e.Message, t.Number, t.Session),
 		Type:    "agent_error",
 		Code:    &code,
@@ -87,7 +81,7 @@ func unfinished(t host.Turn) *failure {
 	code := "turn_unfinished"
 	return &failure{failureBody{
 		Message: fmt.Sprintf("the agent is still at work; GET /v1/sessions/%s/turns/%d shows its answer later", t.Session, t.Number),
-		Type:    "server_error",
+		Type:    "agent_error",
 		Code:    &code,
 	}}
 }

@@ -1,8 +1,15 @@
 package openai_test
 
 import (
+	"context"
 	"encoding/json"
+	"io"
+	"net"
+	"net/http"
+	"runtime"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -16,7 +23,10 @@ func routes(s *apitest.Sessions) []api.Route {
 	return openai.Routes(openai.Options{Sessions: s, Agents: apitest.Agents{}, Now: apitest.Now})
 }
 
-func start(t testing.TB) *apitest.Server { return apitest.Start(t, routes, nil) }
+func start(tb testing.TB) *apitest.Server {
+	tb.Helper()
+	return apitest.Start(tb, time.Now, routes)
+}
 
 func TestGolden(t *testing.T) {
 	apitest.Golden(t, start, apitest.LoadSpec(t, "../rest/openapi.json"))
@@ -76,5 +86,67 @@ func TestHistory(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, s.Accepted()[0].Event); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// ask sends a chat that is not done soon and returns the answer.
+func ask(t *testing.T, url, body string) (int, string) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url+"/v1/chat/completions", strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Authorization", "Bearer "+apitest.Key)
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close() //nolint:errcheck // nothing was written
+	got, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return resp.StatusCode, string(got)
+}
+
+// TestUnfinished has a turn that outlasts the client's patience.
+func TestUnfinished(t *testing.T) {
+	hasty := func(s *apitest.Sessions) []api.Route {
+		return openai.Routes(openai.Options{Sessions: s, Agents: apitest.Agents{}, Now: apitest.Now, Wait: time.Millisecond})
+	}
+	s := apitest.Start(t, time.Now, hasty)
+	status, got := ask(t, s.URL, `{"model":"slow","messages":[{"role":"user","content":"hi"}]}`)
+	if status != http.StatusFailedDependency || !strings.Contains(got, "GET /v1/sessions/S1/turns/1") {
+		t.Errorf("%d %s", status, got)
+	}
+}
+
+// TestServerStops ends a stream with an error, which a client does not take for the
+// end of the answer.
+func TestServerStops(t *testing.T) {
+	s := apitest.NewSessions()
+	srv, err := api.New(api.Options{Routes: routes(s), Auth: apitest.Auth{}, Now: time.Now})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	served := make(chan error, 1)
+	go func() { served <- srv.Serve(ctx, ln) }()
+	go func() {
+		for len(s.Accepted()) == 0 {
+			runtime.Gosched()
+		}
+		stop()
+	}()
+	_, got := ask(t, "http://"+ln.Addr().String(), `{"model":"slow","stream":true,"messages":[{"role":"user","content":"hi"}]}`)
+	if !strings.Contains(got, "turn_unfinished") || strings.Contains(got, "[DONE]") {
+		t.Error(got)
+	}
+	if err := <-served; err != nil {
+		t.Error(err)
 	}
 }

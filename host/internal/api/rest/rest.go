@@ -43,7 +43,7 @@ func Routes(o Options) []api.Route {
 		{Method: get, Path: "/v1/sessions/{id}/journal", Serve: h.journal},
 		{Method: get, Path: "/v1/sessions/{id}/turns/{n}", Serve: h.turn, Long: true},
 		{Method: post, Path: "/v1/sessions/{id}/cancel", Serve: h.cancel},
-		{Method: post, Path: "/v1/modules", Serve: h.install, Body: h.Module},
+		{Method: post, Path: "/v1/modules", Serve: h.install, Body: h.Module, Long: true},
 		{Method: get, Path: "/v1/decisions", Serve: h.decisions},
 		{Method: post, Path: "/v1/reload", Serve: h.reload},
 		{Method: get, Path: "/openapi.json", Serve: describe, Open: true},
@@ -51,7 +51,7 @@ func Routes(o Options) []api.Route {
 }
 
 func describe(w http.ResponseWriter, _ *http.Request) error {
-	w.Header().Set("Content-Type", "application/openapi+json")
+	w.Header().Set("Content-Type", "application/json")
 	_, _ = w.Write(openAPI)
 	return nil
 }

@@ -1,11 +1,13 @@
 package rest_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"runtime"
 	"strings"
 	"testing"
@@ -22,7 +24,10 @@ func routes(s *apitest.Sessions) []api.Route {
 	return rest.Routes(rest.Options{Sessions: s, Agents: apitest.Agents{}, Admin: apitest.Admin{}})
 }
 
-func start(t testing.TB) *apitest.Server { return apitest.Start(t, routes, nil) }
+func start(tb testing.TB) *apitest.Server {
+	tb.Helper()
+	return apitest.Start(tb, time.Now, routes)
+}
 
 func TestGolden(t *testing.T) {
 	apitest.Golden(t, start, apitest.LoadSpec(t, "openapi.json"))
@@ -57,7 +62,7 @@ func decode(t *testing.T, resp *http.Response) (turn struct {
 },
 ) {
 	t.Helper()
-	defer resp.Body.Close()
+	defer resp.Body.Close() //nolint:errcheck // nothing was written
 	if err := json.NewDecoder(resp.Body).Decode(&turn); err != nil {
 		t.Fatal(err)
 	}
@@ -94,7 +99,7 @@ func TestWait(t *testing.T) {
 	short := func(s *apitest.Sessions) []api.Route {
 		return rest.Routes(rest.Options{Sessions: s, Agents: apitest.Agents{}, Admin: apitest.Admin{}, Wait: time.Millisecond})
 	}
-	s := apitest.Start(t, short, nil)
+	s := apitest.Start(t, time.Now, short)
 	resp, err := invoke(t.Context(), t, s.URL, "slow")
 	if err != nil {
 		t.Fatal(err)
@@ -112,6 +117,22 @@ func TestWait(t *testing.T) {
 	}
 	if got := resp.Header.Get("Preference-Applied"); got != "wait=100" {
 		t.Errorf("applied %q", got)
+	}
+}
+
+func TestDocumentIsServed(t *testing.T) {
+	want, err := os.ReadFile("openapi.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := http.Get(start(t).URL + "/openapi.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close() //nolint:errcheck // nothing was written
+	got, err := io.ReadAll(resp.Body)
+	if err != nil || !bytes.Equal(got, want) {
+		t.Errorf("%d bytes, %v; want %d", len(got), err, len(want))
 	}
 }
 

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"net/http"
 	"strconv"
-	"time"
 
 	"github.com/vespiary/vespiary/abi"
 	"github.com/vespiary/vespiary/host"
@@ -35,10 +34,6 @@ func answer(w http.ResponseWriter, t host.Turn) error {
 	return api.WriteJSON(w, status, view(t))
 }
 
-// readTime is what reading a turn may take. Await reads under the context that
-// bounds the wait, so that a wait of zero would leave no time for it.
-const readTime = 100 * time.Millisecond
-
 // turn shows a turn; with Prefer: wait=N it waits for its end first.
 func (h *handlers) turn(w http.ResponseWriter, r *http.Request) error {
 	n, err := strconv.Atoi(r.PathValue("n"))
@@ -49,13 +44,16 @@ func (h *handlers) turn(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	p.applied(w.Header())
-	wait := min(max(p.wait, readTime), h.Wait)
-	ctx, cancel := api.Serving(r.Context(), wait)
-	defer cancel()
-	t, err := h.Sessions.Await(ctx, api.Caller(r), r.PathValue("id"), n)
-	if err != nil && (ctx.Err() == nil || t.Number == 0) {
+	c := api.Caller(r)
+	t, err := h.Sessions.Turn(r.Context(), c, r.PathValue("id"), n)
+	if err != nil {
 		return err
+	}
+	p.applied(w.Header())
+	if p.wait > 0 && !t.Status.Over() {
+		if t, err = h.await(r.Context(), c, t, min(p.wait, h.Wait)); err != nil {
+			return err
+		}
 	}
 	return api.WriteJSON(w, http.StatusOK, view(t))
 }

@@ -14,7 +14,6 @@ package offline
 
 import (
 	"context"
-
 	"strconv"
 	"strings"
 	"time"

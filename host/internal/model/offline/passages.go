@@ -47,7 +47,8 @@ func passages(outcomes []*outcome) []passage {
 }
 
 // paragraphs splits a record at blank lines. A Markdown heading is no paragraph
-// but stands over those that follow; a fenced block is kept in one piece.
+// but stands over those that follow; an item of a list and a row of a table are
+// paragraphs of their own; a fenced block is kept in one piece.
 func paragraphs(r record) []passage {
 	s := splitter{heading: r.heading, path: r.path, line: r.line}
 	if s.line == 0 && strings.Count(r.text, "\n") > 1 {
@@ -69,6 +70,9 @@ func paragraphs(r record) []passage {
 		case heading != nil:
 			s.end()
 			s.heading = heading[1]
+		case item.MatchString(text):
+			s.end()
+			s.add(text)
 		default:
 			s.add(text)
 		}
@@ -77,6 +81,8 @@ func paragraphs(r record) []passage {
 	s.end()
 	return s.out
 }
+
+var item = regexp.MustCompile(`^\s{0,6}([-*+]\s|\d{1,3}[.)]\s|\|)`)
 
 var markdownHeading = regexp.MustCompile(`^#{1,6}\s+(.*?)\s*#*$`)
 
@@ -185,8 +191,9 @@ func rarity(in []passage, query []string) map[string]float64 {
 
 var reasons = regexp.MustCompile(`(?i)\b(because|since|therefore|so that|reason|in order to|otherwise|would|which is why)\b`)
 
-// rate sums up the weights of the words that the passage has, and halves the sum of
-// one that has hardly any of them. A reason counts a little more where one is asked.
+// rate sums up the weights of the words that the passage has. It takes up to half
+// off where few of them are there, and something off a long passage, which has
+// words by chance. A reason counts a little more where one is asked.
 func (p passage) rate(query []string, weights map[string]float64, why bool) float64 {
 	text, heading := stems(p.text), stems(p.heading)
 	var sum float64
@@ -205,6 +212,7 @@ func (p passage) rate(query []string, weights map[string]float64, why bool) floa
 		return 0
 	}
 	sum *= 0.5 + 0.5*float64(found)/float64(len(query))
+	sum /= 0.75 + float64(len(p.text))/1600
 	if why && reasons.MatchString(p.text) {
 		sum *= 1.2
 	}

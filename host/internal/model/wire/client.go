@@ -258,8 +258,10 @@ func (c *Client) broken(ctx context.Context, err error) *failure {
 		dns      *net.DNSError
 		timeout  net.Error
 	)
-	v := verdict{code: abi.CodeUnavailable, retryable: true, transient: true,
-		advice: "check that the server runs and that base_url is right"}
+	v := verdict{
+		code: abi.CodeUnavailable, retryable: true, transient: true,
+		advice: "check that the server runs and that base_url is right",
+	}
 	what := reason(err)
 	switch {
 	case ctx.Err() != nil:

@@ -323,6 +323,28 @@ func TestAnswerTooLarge(t *testing.T) {
 	}
 }
 
+// TestRequest checks what goes over the wire beside the body.
+func TestRequest(t *testing.T) {
+	for base, want := range map[string]string{
+		"":                       "/v1/chat/x",
+		"/":                      "/v1/chat/x",
+		"/openai/v1/":            "/openai/v1/chat/x",
+		"/v1?api-version=2026-1": "/v1/chat/x?api-version=2026-1",
+	} {
+		var got *http.Request
+		s, _ := server(t, func(w http.ResponseWriter, r *http.Request) { got = r; good(w, r) })
+		c, _ := client(t, s.URL+base, nil)
+		if err := c.Post(t.Context(), "chat/x", map[string]string{"a": "<b>"}, nil, readText(new(string))); err != nil {
+			t.Fatal(err)
+		}
+		h := got.Header
+		if got.RequestURI != want || h.Get("Authorization") != "Bearer "+key || h.Get("X-Team") != "team-4711" ||
+			h.Get("Content-Type") != "application/json" || got.ContentLength != int64(len(`{"a":"<b>"}`+"\n")) {
+			t.Errorf("%q: %s, %d bytes, %v", base, got.RequestURI, got.ContentLength, h)
+		}
+	}
+}
+
 func TestUnencodableRequest(t *testing.T) {
 	c, _ := client(t, "http://127.0.0.1:1", nil)
 	err := c.Post(t.Context(), "x", map[string]any{"a": func() {}}, nil, nil)

@@ -25,15 +25,18 @@ func TestPriceUsage(t *testing.T) {
 			abi.Usage{InputTokens: 1000, OutputTokens: 10, CacheReadTokens: 600, CostMicros: 200*3 + 180 + 750 + 150},
 		},
 		"cache at the price of input": {
-			Price{Input: 3}, Tokens{Input: 100, CacheRead: 60},
+			Price{Input: 3},
+			Tokens{Input: 100, CacheRead: 60},
 			abi.Usage{InputTokens: 100, CacheReadTokens: 60, CostMicros: 300},
 		},
 		"nonsense from outside": {
-			Price{Input: 1, Output: 1}, Tokens{Input: -5, Output: 4, CacheRead: 9, CacheWrite: 9},
+			Price{Input: 1, Output: 1},
+			Tokens{Input: -5, Output: 4, CacheRead: 9, CacheWrite: 9},
 			abi.Usage{OutputTokens: 4, CostMicros: 4},
 		},
 		"no overflow": {
-			Price{Input: maxPrice, Output: maxPrice}, Tokens{Input: math.MaxInt64, Output: math.MaxInt64},
+			Price{Input: maxPrice, Output: maxPrice},
+			Tokens{Input: math.MaxInt64, Output: math.MaxInt64},
 			abi.Usage{InputTokens: 1 << 40, OutputTokens: 1 << 40, CostMicros: 2 * (1 << 40) * maxPrice},
 		},
 	} {

@@ -6,6 +6,8 @@ import "fmt"
 const (
 	opElse      = 0x05
 	opEnd       = 0x0b
+	opBr        = 0x0c
+	opBrIf      = 0x0d
 	opGlobalGet = 0x23
 	opI32Const  = 0x41
 	opI64Const  = 0x42
@@ -58,7 +60,7 @@ func opcodeTable() (t [256]imm) {
 	fill(0x02, 0x04, immBlock)    // block, loop, if
 	fill(opElse, opElse, immNone) //
 	fill(opEnd, opEnd, immEnd)
-	fill(0x0c, 0x0d, immIndex)  // br, br_if
+	fill(opBr, opBrIf, immIndex)
 	fill(0x0e, 0x0e, immLabels) // br_table
 	fill(0x0f, 0x0f, immNone)   // return
 	fill(0x10, 0x10, immIndex)  // call
@@ -143,29 +145,31 @@ func (r *reader) readLocals(c *cursor) {
 
 // instructions passes over an expression up to the end that closes it.
 func (c *cursor) instructions() {
-	for depth := 1; depth > 0 && c.err == nil; {
+	for depth, branches := 1, 0; depth > 0 && c.err == nil; {
 		op := c.u8()
 		i := immediates[op]
-		switch i {
-		case immUnknown:
+		switch {
+		case i == immUnknown:
 			c.at--
 			c.fail(unsupported, proposal(op))
-		case immEnd:
+		case i == immEnd:
 			depth--
-		case immBlock:
-			if depth++; depth > maxNesting {
-				c.fail("blocks are nested more than %d deep; split the function", maxNesting)
-			}
-			c.immediate(i)
-		default:
-			c.immediate(i)
+		case i == immBlock:
+			depth++
+			branches++
+		case op == opBr || op == opBrIf:
+			branches++
 		}
+		if depth > maxNesting || branches > maxBranches {
+			c.fail("a function with %d branches, nested %d deep, exceeds the limits of %d and %d; split it", branches, depth, maxBranches, maxNesting)
+		}
+		c.immediate(i)
 	}
 }
 
 func (c *cursor) immediate(i imm) {
 	switch i {
-	case immNone, immEnd:
+	case immNone, immEnd, immUnknown:
 	case immIndex:
 		c.u32()
 	case immIndex2:
@@ -191,7 +195,7 @@ func (c *cursor) immediate(i imm) {
 func (c *cursor) longImmediate(i imm) {
 	switch i {
 	case immLabels:
-		for range c.count("branch targets", maxBody, 1) {
+		for range c.count("branch targets", maxTargets, 1) {
 			c.u32()
 		}
 		c.u32()

@@ -38,6 +38,8 @@ const (
 	maxLocals    = 50_000    // of one function, as in the JavaScript embedding
 	maxAllLocals = 4_000_000 // of all functions together
 	maxNesting   = 10_000    // blocks within blocks
+	maxBranches  = 30_000    // blocks and branches of one function, to whose square the compiler's time grows
+	maxTargets   = 65_520    // of one br_table
 )
 
 // Read checks the structure of a module and returns what it declares. Failures

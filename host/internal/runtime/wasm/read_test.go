@@ -173,7 +173,7 @@ func TestRefused(t *testing.T) {
 		"locals":            {code(Join([]byte{1}, huge, []byte{I32, End})...), "local variables exceed the limit"},
 		"sum of locals":     {code(Join([]byte{2}, huge, []byte{I32}, huge, []byte{I32, End})...), "local variables exceed the limit"},
 		"branch targets":    {code(Join([]byte{0, 0x0e}, huge)...), "exceed the limit"},
-		"nesting":           {code(Join([]byte{0}, nested, bytes.Repeat([]byte{End}, 10_002))...), "nested more than 10000 deep"},
+		"nesting":           {code(Join([]byte{0}, nested, bytes.Repeat([]byte{End}, 10_002))...), "nested 10001 deep, exceeds the limits of 30000 and 10000; split it"},
 		"code after end":    {code(0, End, End), "too many"},
 		"no end":            {code(0, 0x01), "ends too early"},
 		"missing code":      {Assemble(types, Section(3, Vec([]byte{0}))), "1 functions are declared and 0 have code"},

@@ -27,10 +27,7 @@ const (
 	recordHeader = 24
 )
 
-var (
-	castagnoli  = crc32.MakeTable(crc32.Castagnoli)
-	errNoRecord = errors.New("no record")
-)
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 type header struct {
 	seq  uint64

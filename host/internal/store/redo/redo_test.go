@@ -255,10 +255,10 @@ func wantDamage(t *testing.T, err error, file string, at int64) {
 // TestDamagedChain damages a log of several segments.
 func TestDamagedChain(t *testing.T) {
 	tests := []struct {
-		name   string
-		break_ func(t *testing.T, files []string)
-		held   store.Revision
-		want   string
+		name string
+		harm func(t *testing.T, files []string)
+		held store.Revision
+		want string
 	}{
 		{"missing first", func(t *testing.T, f []string) { remove(t, f[0]) }, 0, "set back or removed"},
 		{"missing middle", func(t *testing.T, f []string) { remove(t, f[1]) }, 20, "segment 2, which should follow, is missing"},
@@ -289,7 +289,7 @@ func TestDamagedChain(t *testing.T) {
 			for r := store.Revision(1); r <= 20; r++ {
 				add(t, l, rec(r, put("k", strings.Repeat("v", 1000))))
 			}
-			tt.break_(t, segments(t, dir))
+			tt.harm(t, segments(t, dir))
 			if _, _, err := tryOpen(dir, tt.held); err == nil || !strings.Contains(err.Error(), tt.want) {
 				t.Errorf("error is %v, want %q", err, tt.want)
 			}

@@ -1,6 +1,7 @@
 package redo
 
 import (
+	"errors"
 	"os"
 	"syscall"
 )
@@ -13,7 +14,7 @@ func datasync(f *os.File) error {
 	}
 	ctlErr := conn.Control(func(fd uintptr) {
 		for {
-			if err = syscall.Fdatasync(int(fd)); err != syscall.EINTR {
+			if err = syscall.Fdatasync(int(fd)); !errors.Is(err, syscall.EINTR) {
 				return
 			}
 		}

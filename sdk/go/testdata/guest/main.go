@@ -55,7 +55,7 @@ var _ = vespiary.Tool("roundtrip", "", func(_ *vespiary.Context, in roundTrip) (
 var _ = vespiary.Agent(func(c *vespiary.Context, e abi.Event) (abi.Reply, error) {
 	switch e.Name {
 	case "large":
-		r, err := c.ReadFile(abi.FileRead{Path: strings.Repeat("p", 100_003)})
+		r, err := c.ReadFile(abi.FileRead{Path: strings.Repeat("p", 10_003)})
 		return vespiary.Done(r.Text), err
 	case "denied":
 		_, err := c.ReadFile(abi.FileRead{Path: "secret"})

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -102,6 +103,6 @@ func benchFile(b *testing.B, n int) float64 {
 		if _, err := f.Write(append(key, value...)); err != nil {
 			return err
 		}
-		return f.Sync()
+		return syscall.Fdatasync(int(f.Fd()))
 	})
 }

@@ -1,0 +1,15 @@
+package main
+
+import (
+	"testing"
+
+	"github.com/vespiary/vespiary/abi"
+	"github.com/vespiary/vespiary/sdk/go/vespiarytest"
+)
+
+func TestHello(t *testing.T) {
+	r := vespiarytest.New(t).CallTool("hello", person{Name: "Ann"})
+	if got := abi.TextOf(r.Content); got != "Hello, Ann!" || r.IsError {
+		t.Errorf("got %q", got)
+	}
+}

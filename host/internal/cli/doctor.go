@@ -1,0 +1,216 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"net"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/vespiary/vespiary/host/internal/config"
+)
+
+// needed are the plugins that a binary built by make build holds.
+var needed = []string{"basic", "loop"}
+
+// lowSpace is the free space below which the doctor warns, where the
+// configuration says nothing, in bytes.
+const lowSpace = 1 << 30
+
+func (r *runner) doctorCommand() *cobra.Command {
+	var models bool
+	cmd := &cobra.Command{
+		Use:   "doctor",
+		Short: "Check what a host needs, and say what to do",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			d := &doctor{runner: r, ctx: cmd.Context()}
+			d.examine(models)
+			if d.failed > 0 {
+				return errFailed
+			}
+			return nil
+		},
+	}
+	cmd.Flags().BoolVar(&models, "models", false, "also ask each model for an answer")
+	return cmd
+}
+
+// doctor is one examination.
+type doctor struct {
+	*runner
+	ctx    context.Context //nolint:containedctx // of the one command that it lives for
+	failed int
+}
+
+func (d *doctor) examine(models bool) {
+	d.check("plugins of this binary", d.builtins)
+	d.check("Go toolchain", d.toolchain)
+	var cfg *config.Config
+	d.check("configuration", func() (string, error) {
+		var err error
+		cfg, err = d.load()
+		return d.configFile, err
+	})
+	if cfg == nil {
+		return
+	}
+	d.check("policies", func() (string, error) {
+		set, err := d.app.CheckPolicies(cfg.Policies)
+		return fmt.Sprintf("%d in %s", set.Policies, cfg.Policies), err
+	})
+	d.check("secrets", func() (string, error) { return secrets(cfg) })
+	d.check("plugins of the configuration", func() (string, error) { return pluginFiles(cfg) })
+	d.check("host", func() (string, error) { return d.host(cfg) })
+	d.check("key of this command", func() (string, error) { return keyState(cfg) })
+	d.check("free space", func() (string, error) { return space(cfg) })
+	if models {
+		for _, name := range slices.Sorted(maps.Keys(cfg.Models)) {
+			d.check("model "+name, func() (string, error) { return "answers", d.app.ProbeModel(d.ctx, cfg, name) })
+		}
+	}
+}
+
+// check runs one check and prints its line.
+func (d *doctor) check(what string, run func() (string, error)) {
+	found, err := run()
+	if err == nil {
+		d.out.linef("ok    %s: %s", what, found)
+		return
+	}
+	d.failed++
+	for line := range strings.Lines(err.Error()) {
+		d.out.linef("FAIL  %s: %s", what, strings.TrimRight(line, "\n"))
+	}
+}
+
+func (d *doctor) builtins() (string, error) {
+	have := d.app.Builtins()
+	for _, name := range needed {
+		if !slices.Contains(have, name) {
+			return "", fmt.Errorf("%s is missing; build this binary with make build", name)
+		}
+	}
+	return strings.Join(have, ", "), nil
+}
+
+// toolchain: only building plugins in Go needs it.
+func (d *doctor) toolchain() (string, error) {
+	out, err := exec.CommandContext(d.ctx, "go", "env", "GOVERSION").Output()
+	if errors.Is(err, exec.ErrNotFound) {
+		return "not found; install Go to build plugins in Go, a host runs without", nil
+	}
+	if err != nil {
+		return "", fmt.Errorf("run go env: %w; mend the installation", err)
+	}
+	return strings.TrimSpace(string(out)), nil
+}
+
+func secrets(cfg *config.Config) (string, error) {
+	var errs []error
+	n := 0
+	try := func(where string, s config.Secret) {
+		if s.IsZero() {
+			return
+		}
+		n++
+		if _, err := s.Resolve(); err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", where, err))
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(cfg.Models)) {
+		m := cfg.Models[name]
+		try("models."+name+".key", m.Key)
+		for _, header := range slices.Sorted(maps.Keys(m.Headers)) {
+			try("models."+name+".headers."+header, m.Headers[header])
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(cfg.Tools)) {
+		try("tools."+name+".token", cfg.Tools[name].Token)
+	}
+	return fmt.Sprintf("all %d can be read", n), errors.Join(errs...)
+}
+
+// pluginFiles looks for the files that the configuration names.
+func pluginFiles(cfg *config.Config) (string, error) {
+	var errs []error
+	n := 0
+	look := func(plugin string) {
+		if !config.IsPath(plugin) {
+			return
+		}
+		n++
+		if _, err := os.Stat(plugin); err != nil {
+			errs = append(errs, fmt.Errorf("%w; build it with vespiary build", err))
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(cfg.Tools)) {
+		look(cfg.Tools[name].Plugin)
+	}
+	for _, name := range slices.Sorted(maps.Keys(cfg.Agents)) {
+		look(cfg.Agents[name].Plugin)
+	}
+	return fmt.Sprintf("all %d files are there", n), errors.Join(errs...)
+}
+
+// host looks for the running host; where none runs, one must be able to start.
+func (d *doctor) host(cfg *config.Config) (string, error) {
+	at, err := find(d.ctx, cfg)
+	if err != nil {
+		return "", err
+	}
+	if at != nil {
+		return fmt.Sprintf("running at %s (process %d)", at.URL, at.PID), nil
+	}
+	var listen net.ListenConfig
+	l, err := listen.Listen(d.ctx, "tcp", cfg.Listen)
+	if err != nil {
+		return "", fmt.Errorf("%w; stop what uses the address, or change listen", err)
+	}
+	if err := l.Close(); err != nil {
+		return "", err
+	}
+	if _, err := os.Stat(cfg.Data); errors.Is(err, fs.ErrNotExist) {
+		return "not running; its data folder will be made", nil
+	}
+	s, err := d.app.Open(d.ctx, cfg)
+	if err != nil {
+		return "", err
+	}
+	return "not running; its store opens", s.Close()
+}
+
+func keyState(cfg *config.Config) (string, error) {
+	info, err := os.Stat(keyFile(cfg))
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return "none yet; vespiary serve makes one", nil
+	case err != nil:
+		return "", err
+	case info.Mode().Perm()&0o077 != 0:
+		return "", fmt.Errorf("others can read %s; run chmod 600 on it", keyFile(cfg))
+	}
+	return keyFile(cfg), nil
+}
+
+func space(cfg *config.Config) (string, error) {
+	dir := cfg.Data
+	if _, err := os.Stat(dir); err != nil {
+		dir = "."
+	}
+	free, err := freeSpace(dir)
+	if err != nil {
+		return "", fmt.Errorf("ask the disk of %s: %w", dir, err)
+	}
+	if least := max(int64(cfg.Limits.Free), lowSpace); free < least {
+		return "", fmt.Errorf("%s are left for %s, and %s should be; free some, or move data", bytesText(free), dir, bytesText(least))
+	}
+	return bytesText(free), nil
+}

@@ -1,0 +1,155 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/vespiary/vespiary/abi"
+	"github.com/vespiary/vespiary/host"
+)
+
+// journalPage is how many records are asked for at a time.
+const journalPage = 500
+
+// historyView shows a session's journal.
+type historyView struct {
+	*runner
+	asJSON bool
+}
+
+func (v historyView) head(s host.Session) {
+	if v.asJSON {
+		return
+	}
+	v.out.linef("session %s of agent %s: %s, %d turns, opened %s", s.ID, s.Agent, s.Status, s.Turns, s.Created.Local().Format(time.DateTime))
+	v.out.linef("module %s", s.Module)
+	if s.Reason != "" {
+		v.out.linef("%s: %s", s.Status, clean(s.Reason))
+	}
+}
+
+func (v historyView) journal(ctx context.Context, s Service, id string) error {
+	for from := uint64(1); ; {
+		records, err := s.Journal(ctx, id, from, journalPage)
+		if err != nil {
+			return fmt.Errorf("show session %s: %w", id, err)
+		}
+		for _, rec := range records {
+			if err := v.record(rec); err != nil {
+				return fmt.Errorf("show record %d of session %s: %w", rec.Seq, id, err)
+			}
+			from = rec.Seq + 1
+		}
+		if len(records) < journalPage {
+			return nil
+		}
+	}
+}
+
+func (v historyView) record(rec host.Record) error {
+	if v.asJSON {
+		b, err := json.Marshal(rec)
+		v.out.linef("%s", b)
+		return err
+	}
+	switch rec.Kind {
+	case host.EntryAccepted:
+		return v.accepted(rec)
+	case host.EntryIntent:
+		return v.intent(rec)
+	case host.EntryResult, host.EntryUnknown:
+		return v.outcome(rec)
+	case host.EntryEnd, host.EntryAbort:
+		return v.ended(rec)
+	case host.EntryPark:
+		var p host.Parked
+		return v.body(rec, &p, func() { v.out.linef("parked: %s", clean(p.Reason)) })
+	case host.EntryCancel:
+		v.out.linef("cancelled")
+	case host.EntryFence:
+		v.out.linef("taken over by another process of the host")
+	}
+	return nil
+}
+
+func (v historyView) accepted(rec host.Record) error {
+	var e abi.Event
+	if rec.Payload == nil {
+		v.out.linef("\nturn %d, %s\n  > (erased)", rec.Turn, rec.Time.Local().Format(time.DateTime))
+		return nil
+	}
+	if err := json.Unmarshal(rec.Payload, &e); err != nil {
+		return err
+	}
+	v.out.linef("\nturn %d, %s", rec.Turn, rec.Time.Local().Format(time.DateTime))
+	said := abi.TextOf(e.Content)
+	if e.Type != abi.EventMessage {
+		said = strings.TrimSpace(fmt.Sprintf("(%s %s) %s", e.Type, e.Name, e.Data))
+	}
+	v.quote(">", said)
+	return nil
+}
+
+func (v historyView) intent(rec host.Record) error {
+	var i host.Intent
+	return v.body(rec, &i, func() {
+		attempt := ""
+		if i.Attempt > 1 {
+			attempt = fmt.Sprintf(" (attempt %d)", i.Attempt)
+		}
+		v.out.linef("  %s%s", callLine(host.CallView{Path: rec.Path, Name: i.Name, Detail: i.Detail, Decision: i.Decision}), attempt)
+	})
+}
+
+// outcome shows what the intent did not: failures, and what a crash has hidden.
+func (v historyView) outcome(rec host.Record) error {
+	var o host.Outcome
+	return v.body(rec, &o, func() {
+		switch {
+		case rec.Kind == host.EntryUnknown:
+			v.out.linef("  %s %s: its outcome is unknown: the host was stopped while it ran", rec.Path, o.Name)
+		case o.Code != "" && o.Code != abi.CodeDenied:
+			v.out.linef("  %s %s: failed: %s", rec.Path, o.Name, o.Code)
+		}
+	})
+}
+
+func (v historyView) ended(rec host.Record) error {
+	var e host.Ended
+	if err := v.body(rec, &e, func() {}); err != nil {
+		return err
+	}
+	if rec.Kind == host.EntryEnd && rec.Payload != nil {
+		var reply abi.Reply
+		if err := json.Unmarshal(rec.Payload, &reply); err != nil {
+			return err
+		}
+		v.quote("<", abi.TextOf(reply.Content))
+	}
+	line := fmt.Sprintf("  %s: %d calls, %d tokens", e.Status, e.Calls, e.Usage.InputTokens+e.Usage.OutputTokens)
+	if e.Usage.CostMicros > 0 {
+		line += fmt.Sprintf(", %.6f USD", float64(e.Usage.CostMicros)/1e6)
+	}
+	if e.Error != nil {
+		line += ": " + clean(e.Error.Error())
+	}
+	v.out.linef("%s", line)
+	return nil
+}
+
+func (v historyView) body(rec host.Record, into any, then func()) error {
+	if err := json.Unmarshal(rec.Body, into); err != nil {
+		return err
+	}
+	then()
+	return nil
+}
+
+func (v historyView) quote(mark, text string) {
+	for line := range strings.Lines(clean(text)) {
+		v.out.linef("  %s %s", mark, strings.TrimRight(line, "\n"))
+	}
+}

@@ -1,0 +1,198 @@
+package cli
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/vespiary/vespiary/host"
+)
+
+// maxEvent bounds one line of a stream, in bytes.
+const maxEvent = 32 << 20
+
+// sse yields the data of server-sent events with their types ("" for none), until
+// the stream ends. The last pair of a stream that broke holds the error.
+func sse(r io.Reader) iter.Seq2[sseEvent, error] {
+	return func(yield func(sseEvent, error) bool) {
+		lines := bufio.NewScanner(r)
+		lines.Buffer(nil, maxEvent)
+		var e sseEvent
+		for lines.Scan() {
+			field, value, _ := bytes.Cut(lines.Bytes(), []byte(":"))
+			value = bytes.TrimPrefix(value, []byte(" "))
+			switch string(field) {
+			case "event":
+				e.kind = string(value)
+			case "data":
+				if len(e.data) > 0 {
+					e.data = append(e.data, '\n')
+				}
+				e.data = append(e.data, value...)
+			case "":
+				if len(lines.Bytes()) > 0 { // a comment
+					continue
+				}
+				if len(e.data) > 0 && !yield(e, nil) {
+					return
+				}
+				e = sseEvent{}
+			}
+		}
+		if err := lines.Err(); err != nil {
+			yield(e, err)
+		}
+	}
+}
+
+type sseEvent struct {
+	kind string
+	data []byte
+}
+
+// errBroken ends a stream whose connection was lost before its last event.
+var errBroken = errors.New("the stream broke off")
+
+// events yields the host's events of an answer that streams them.
+func events(response *http.Response) iter.Seq2[host.StreamEvent, error] {
+	return func(yield func(host.StreamEvent, error) bool) {
+		defer response.Body.Close() //nolint:errcheck // read to its end, or of no more use
+		for e, err := range sse(response.Body) {
+			var event host.StreamEvent
+			switch {
+			case err != nil:
+				yield(event, fmt.Errorf("%w: %w", errBroken, err))
+				return
+			case e.kind == "problem":
+				yield(event, problem(e.data))
+				return
+			case json.Unmarshal(e.data, &event) != nil:
+				yield(event, errors.New("read the host's stream: an event is not JSON"))
+				return
+			case !yield(event, nil):
+				return
+			}
+		}
+		yield(host.StreamEvent{}, errBroken)
+	}
+}
+
+func problem(data []byte) error {
+	var p struct {
+		Detail string         `json:"detail"`
+		Code   host.ErrorCode `json:"code"`
+	}
+	if err := json.Unmarshal(data, &p); err != nil {
+		return fmt.Errorf("read the host's stream: %w", err)
+	}
+	return &host.Error{Code: p.Code, Message: clean(p.Detail)}
+}
+
+// invoke gives an agent a message and yields the events of its turn, the last one
+// included. When the connection is lost, as by a restart of the host, it goes on
+// where it was: the turn is durable.
+func (r *runner) invoke(ctx context.Context, agent, text, session string) iter.Seq2[host.StreamEvent, error] {
+	return func(yield func(host.StreamEvent, error) bool) {
+		response, err := r.post(ctx, agent, text, session)
+		if err != nil {
+			yield(host.StreamEvent{}, err)
+			return
+		}
+		f := follower{session: response.Header.Get("X-Session-Id")}
+		for {
+			more, err := f.take(events(response), yield)
+			if err == nil && !more {
+				return
+			}
+			if err == nil || errors.Is(err, errBroken) {
+				response, err = r.resume(ctx, f)
+			}
+			if err != nil {
+				yield(host.StreamEvent{}, err)
+				return
+			}
+		}
+	}
+}
+
+func (r *runner) post(ctx context.Context, agent, text, session string) (*http.Response, error) {
+	c, err := r.connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	body, err := json.Marshal(map[string]string{"content": text, "session": session})
+	if err != nil {
+		return nil, err
+	}
+	header := http.Header{"Content-Type": {"application/json"}, "Accept": {"text/event-stream"}}
+	return c.send(ctx, http.MethodPost, "/v1/agents/"+url.PathEscape(agent)+"/invocations", nil, body, header)
+}
+
+// follower remembers how far a turn was followed.
+type follower struct {
+	session string
+	turn    int
+	last    string // id of the last event
+}
+
+// take passes events of the turn on; more is false after the last one, and when
+// nobody wants more.
+func (f *follower) take(in iter.Seq2[host.StreamEvent, error], yield func(host.StreamEvent, error) bool) (more bool, err error) {
+	for e, err := range in {
+		switch {
+		case err != nil:
+			return true, err
+		case f.turn == 0:
+			f.turn = e.Turn
+		case e.Turn != f.turn && e.Type != host.StreamParked:
+			continue
+		}
+		f.last = e.ID
+		if !yield(e, nil) || e.Type == host.StreamEnd || e.Type == host.StreamParked {
+			return false, nil
+		}
+	}
+	return true, errBroken
+}
+
+// Patience with a host that restarts.
+const (
+	attempts     = 30
+	attemptPause = time.Second
+)
+
+// resume connects again and returns the events after the last one.
+func (r *runner) resume(ctx context.Context, f follower) (*http.Response, error) {
+	pause := time.NewTimer(0)
+	defer pause.Stop()
+	failed := errBroken
+	for range attempts {
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-pause.C:
+		}
+		pause.Reset(attemptPause)
+		c, err := r.connect(ctx)
+		if err == nil {
+			header := http.Header{"Accept": {"text/event-stream"}}
+			if f.last != "" {
+				header.Set("Last-Event-ID", f.last)
+			}
+			var response *http.Response
+			if response, err = c.send(ctx, http.MethodGet, "/v1/sessions/"+url.PathEscape(f.session)+"/events", nil, nil, header); err == nil {
+				return response, nil
+			}
+		}
+		failed = err
+	}
+	return nil, fmt.Errorf("follow session %s: %w; the turn goes on, see vespiary sessions show %s", f.session, failed, f.session)
+}

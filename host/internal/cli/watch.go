@@ -1,0 +1,101 @@
+package cli
+
+import (
+	"context"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/fsnotify/fsnotify"
+)
+
+// quiet is how long files must be left alone before a change counts: editors and
+// compilers write one file in several steps.
+const quiet = 150 * time.Millisecond
+
+// watcher tells of files that change below a folder.
+type watcher struct {
+	fs   *fsnotify.Watcher
+	data string // the host's own folder, which it writes to all the time
+}
+
+// watch begins to watch dir and all below it, but for hidden folders and data.
+func watch(dir, data string) (*watcher, error) {
+	f, err := fsnotify.NewWatcher()
+	if err != nil {
+		return nil, err
+	}
+	w := &watcher{f, filepath.Clean(data)}
+	if err := w.add(dir); err != nil {
+		w.close()
+		return nil, err
+	}
+	return w, nil
+}
+
+func (w *watcher) close() { _ = w.fs.Close() }
+
+// add watches a folder and those below it.
+func (w *watcher) add(dir string) error {
+	return filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		switch {
+		case err != nil || !d.IsDir():
+			return err
+		case path != dir && w.ignored(path):
+			return filepath.SkipDir
+		}
+		return w.fs.Add(path)
+	})
+}
+
+func (w *watcher) ignored(path string) bool {
+	return strings.HasPrefix(filepath.Base(path), ".") || filepath.Clean(path) == w.data ||
+		strings.HasSuffix(path, "~")
+}
+
+// next waits for a change and returns the files that changed until all were
+// quiet, sorted.
+func (w *watcher) next(ctx context.Context) ([]string, error) {
+	changed := map[string]bool{}
+	settled := time.NewTimer(quiet)
+	settled.Stop()
+	defer settled.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-settled.C:
+			return slices.Sorted(maps.Keys(changed)), nil
+		case err, ok := <-w.fs.Errors:
+			if !ok {
+				return nil, errWatch
+			}
+			return nil, err
+		case e, ok := <-w.fs.Events:
+			if !ok {
+				return nil, errWatch
+			}
+			if w.take(e) {
+				changed[e.Name] = true
+				settled.Reset(quiet)
+			}
+		}
+	}
+}
+
+// take reports whether an event tells of a change, and watches new folders.
+func (w *watcher) take(e fsnotify.Event) bool {
+	if w.ignored(e.Name) || e.Op == fsnotify.Chmod {
+		return false
+	}
+	if e.Has(fsnotify.Create) {
+		if info, err := os.Stat(e.Name); err == nil && info.IsDir() {
+			_ = w.add(e.Name) // gone again, or not ours to read
+		}
+	}
+	return true
+}
