@@ -112,6 +112,7 @@ func (h *wasmHost) environment(t *testing.T, r wazero.Runtime) {
 		"error_set":      func(_ context.Context, b uint64) { h.err = string(h.bytes(b)); h.free(t, b) },
 		"config_get":     func(_ context.Context, b uint64) uint64 { return h.setting(string(h.bytes(b))) },
 		"log_info":       func(_ context.Context, b uint64) { h.logs = append(h.logs, string(h.bytes(b))) },
+		"log_warn":       func(_ context.Context, b uint64) { h.logs = append(h.logs, string(h.bytes(b))) },
 		"log_error":      func(_ context.Context, b uint64) { h.logs = append(h.logs, string(h.bytes(b))) },
 	} {
 		env = env.NewFunctionBuilder().WithFunc(f).Export(name)

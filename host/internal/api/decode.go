@@ -44,6 +44,8 @@ func DecodePart(at string, part []byte, v any) error {
 	return within(at, decode(part, v, true))
 }
 
+// decode refuses what the decoder would let pass: invalid UTF-8, which it replaces,
+// and what follows the first value.
 func decode(body []byte, v any, strict bool) error {
 	if !utf8.Valid(body) {
 		return host.Errorf(host.ErrInvalid, "the body is not UTF-8; send JSON in UTF-8")
@@ -82,6 +84,7 @@ func explain(err error) error {
 	return host.Errorf(host.ErrInvalid, "the body is not JSON: %s", strings.TrimPrefix(err.Error(), "json: "))
 }
 
+// wrongType names the field by its path in the document.
 func wrongType(e *json.UnmarshalTypeError) error {
 	if e.Field == "" {
 		return host.Errorf(host.ErrInvalid, "the body is a JSON %s; send an object", e.Value)

@@ -34,6 +34,7 @@ func hostName(header string) string {
 	return strings.ToLower(strings.TrimSuffix(strings.Trim(header, "[]"), "."))
 }
 
+// hostSet normalises configured names in the way that headers are.
 func hostSet(names []string) map[string]bool {
 	set := make(map[string]bool, len(names))
 	for _, n := range names {
@@ -42,6 +43,8 @@ func hostSet(names []string) map[string]bool {
 	return set
 }
 
+// isLoopbackName knows the names that resolve to loopback everywhere (RFC 6761
+// section 6.3) and loopback addresses; other names may resolve to anything.
 func isLoopbackName(name string) bool {
 	if name == "localhost" || strings.HasSuffix(name, ".localhost") {
 		return true

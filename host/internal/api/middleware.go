@@ -117,6 +117,7 @@ func unwrapped(err error) string {
 	return err.Error()
 }
 
+// level keeps what probes ask every few seconds out of the ordinary log.
 func level(path string, status int) slog.Level {
 	switch {
 	case status >= http.StatusInternalServerError:
@@ -241,6 +242,7 @@ func (s *Server) received(next echo.HandlerFunc) echo.HandlerFunc {
 	}
 }
 
+// readBody reads up to limit bytes. A body that says it is larger is refused unread.
 func readBody(r *http.Request, limit int64) ([]byte, error) {
 	tooLarge := host.Errorf(codeTooLarge, "the body is larger than %d bytes; send less, or raise the limit in the configuration", limit)
 	if r.ContentLength > limit {

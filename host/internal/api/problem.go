@@ -110,6 +110,8 @@ func problemOf(ctx context.Context, err error) Problem {
 	return p
 }
 
+// retryAfter returns a second where nothing better is known: a client that is told
+// nothing often tries again at once.
 func retryAfter(err error, status int) time.Duration {
 	if r, ok := errors.AsType[*retryError](err); ok {
 		return r.after

@@ -40,6 +40,7 @@ func (r *rates) take(c host.Caller) error {
 	}
 }
 
+// bucket returns the caller's bucket, full at first.
 func (r *rates) bucket(key string) *rate.Limiter {
 	r.mu.Lock()
 	defer r.mu.Unlock()

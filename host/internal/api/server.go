@@ -177,6 +177,7 @@ func (s *Server) own() []Route {
 	return routes
 }
 
+// health is the answer of both probes; a status other than 200 says the opposite.
 type health struct {
 	Status string `json:"status"`
 }

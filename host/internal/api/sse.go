@@ -112,6 +112,7 @@ func peek(ctx context.Context, items <-chan item) *item {
 	return nil
 }
 
+// follow writes items as they come, and comments while none do.
 func (f Follow) follow(ctx context.Context, r *http.Request, s *Stream, items <-chan item) {
 	beat := time.NewTicker(s.server.limits.Beat)
 	defer beat.Stop()
@@ -165,6 +166,7 @@ func (f Follow) end(r *http.Request, s *Stream) {
 	_ = s.flush([]byte(retry + ": no more events here; come back with Last-Event-ID\n\n"))
 }
 
+// item is a pair of the sequence on its way to the stream.
 type item struct {
 	event host.StreamEvent
 	err   error

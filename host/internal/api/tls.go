@@ -32,6 +32,7 @@ type certificate struct {
 	checked time.Time
 }
 
+// loadCertificate returns nil without an error when TLS is off.
 func loadCertificate(files TLS, now func() time.Time, log *slog.Logger) (*certificate, error) {
 	if files == (TLS{}) {
 		return nil, nil
@@ -43,6 +44,8 @@ func loadCertificate(files TLS, now func() time.Time, log *slog.Logger) (*certif
 	return c, c.load()
 }
 
+// load reads the files. The times are taken before the contents: a change in
+// between is then seen again, and not missed.
 func (c *certificate) load() error {
 	stamp, err := c.stamps()
 	if err != nil {
@@ -86,6 +89,7 @@ func (c *certificate) current() *tls.Certificate {
 	return c.pair
 }
 
+// config leaves curves, suites and versions above 1.2 to the standard library.
 func (c *certificate) config() *tls.Config {
 	return &tls.Config{
 		MinVersion:     tls.VersionTLS12,

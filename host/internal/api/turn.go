@@ -30,6 +30,7 @@ func WaitsFor(t host.Turn) []string {
 	return nil
 }
 
+// event describes an event in a few words: type, name and when a timer is due.
 func event(w abi.Wait) string {
 	s := string(w.Type)
 	if w.Name != "" {

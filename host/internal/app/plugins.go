@@ -3,7 +3,9 @@ package app
 import (
 	"context"
 	"fmt"
+	"maps"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 
@@ -22,6 +24,7 @@ type builtin struct{ module, prefix string }
 // together share a module, which costs memory once.
 var builtins = map[string]builtin{
 	"loop":  {module: "loop"},
+	"basic": {module: "basic"},
 	"files": {module: "basic", prefix: "files_"},
 	"clock": {module: "basic", prefix: "clock_"},
 }
@@ -52,7 +55,7 @@ func (s *shelf) resolve(ctx context.Context, ref string) (plugin, error) {
 	case isBuiltin:
 		alias, ok := builtins[name]
 		if !ok {
-			return plugin{}, fmt.Errorf("there is no built-in plugin %q; there are builtin:loop, builtin:files and builtin:clock", name)
+			return plugin{}, fmt.Errorf("there is no built-in plugin %q; there are: %s", name, strings.Join(slices.Sorted(maps.Keys(builtins)), ", "))
 		}
 		prefix = alias.prefix
 		b, err = plugins.Read(alias.module)

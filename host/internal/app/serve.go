@@ -2,9 +2,12 @@ package app
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
+	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/vespiary/vespiary/host"
@@ -44,12 +47,34 @@ func (h *Host) Serve(ctx context.Context, ready func(url string)) error {
 	if h.activity != nil {
 		go h.activity.run(ctx)
 	}
-	ready(baseURL(cfg, ln.Addr()))
+	url := baseURL(cfg, ln.Addr())
+	if err := h.announce(url); err != nil {
+		return errors.Join(err, ln.Close(), h.Close(ctx))
+	}
+	defer os.Remove(filepath.Join(h.data, serverFile)) //nolint:errcheck // it names a process that is gone either way
+	ready(url)
 	h.opt.Log.InfoContext(ctx, "serving", "address", ln.Addr().String())
 	err = server.Serve(ctx, ln)
 	stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), drain)
 	defer cancel()
 	return errors.Join(err, h.Close(stop))
+}
+
+// serverFile is the file of the data folder that tells commands where the host
+// answers.
+const serverFile = "server.json"
+
+// announce writes where the host answers.
+func (h *Host) announce(url string) error {
+	b, err := json.Marshal(map[string]any{"url": url, "pid": os.Getpid()})
+	if err != nil {
+		return err
+	}
+	path := filepath.Join(h.data, serverFile)
+	if err := os.WriteFile(path+".new", b, 0o600); err != nil {
+		return err
+	}
+	return os.Rename(path+".new", path)
 }
 
 func baseURL(cfg *config.Config, addr net.Addr) string {

@@ -145,3 +145,10 @@ func clean(s string) string {
 		return c
 	}, s)
 }
+
+func count(n int, one, many string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return fmt.Sprintf("%d %s", n, many)
+}

@@ -24,7 +24,7 @@ func (v historyView) head(s host.Session) {
 	if v.asJSON {
 		return
 	}
-	v.out.linef("session %s of agent %s: %s, %d turns, opened %s", s.ID, s.Agent, s.Status, s.Turns, s.Created.Local().Format(time.DateTime))
+	v.out.linef("session %s of agent %s: %s, %s, opened %s", s.ID, s.Agent, s.Status, count(s.Turns, "turn", "turns"), s.Created.Local().Format(time.DateTime))
 	v.out.linef("module %s", s.Module)
 	if s.Reason != "" {
 		v.out.linef("%s: %s", s.Status, clean(s.Reason))
@@ -129,7 +129,7 @@ func (v historyView) ended(rec host.Record) error {
 		}
 		v.quote("<", abi.TextOf(reply.Content))
 	}
-	line := fmt.Sprintf("  %s: %d calls, %d tokens", e.Status, e.Calls, e.Usage.InputTokens+e.Usage.OutputTokens)
+	line := fmt.Sprintf("  %s: %s, %d tokens", e.Status, count(int(e.Calls), "call", "calls"), e.Usage.InputTokens+e.Usage.OutputTokens)
 	if e.Usage.CostMicros > 0 {
 		line += fmt.Sprintf(", %.6f USD", float64(e.Usage.CostMicros)/1e6)
 	}

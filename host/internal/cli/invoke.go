@@ -119,7 +119,11 @@ func (v *turnView) note(e host.StreamEvent) error {
 			return fmt.Errorf("read an event: %w", err)
 		}
 	case host.StreamParked:
-		return fmt.Errorf("the session is parked, which takes a person to look: %s", clean(string(e.Data)))
+		var p host.Parked
+		if err := json.Unmarshal(e.Data, &p); err != nil {
+			return fmt.Errorf("read an event: %w", err)
+		}
+		return fmt.Errorf("the session is parked until a person looks: %s", clean(p.Reason))
 	}
 	return nil
 }

@@ -46,7 +46,7 @@ func (r *runner) policyCheckCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			r.out.linef("%d policies, all valid: %s", set.Policies, set.Digest)
+			r.out.linef("%s, all valid: %s", count(set.Policies, "policy", "policies"), set.Digest)
 			return nil
 		},
 	}

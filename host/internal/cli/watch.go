@@ -30,7 +30,7 @@ func watch(dir, data string) (*watcher, error) {
 		return nil, err
 	}
 	w := &watcher{f, filepath.Clean(data)}
-	if err := w.add(dir); err != nil {
+	if _, err := w.add(dir); err != nil {
 		w.close()
 		return nil, err
 	}
@@ -39,17 +39,24 @@ func watch(dir, data string) (*watcher, error) {
 
 func (w *watcher) close() { _ = w.fs.Close() }
 
-// add watches a folder and those below it.
-func (w *watcher) add(dir string) error {
-	return filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+// add watches a folder and those below it, and returns the files in them.
+func (w *watcher) add(dir string) (files []string, err error) {
+	err = filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
 		switch {
-		case err != nil || !d.IsDir():
+		case err != nil:
 			return err
 		case path != dir && w.ignored(path):
-			return filepath.SkipDir
+			if d.IsDir() {
+				return filepath.SkipDir
+			}
+			return nil
+		case d.IsDir():
+			return w.fs.Add(path)
 		}
-		return w.fs.Add(path)
+		files = append(files, path)
+		return nil
 	})
+	return files, err
 }
 
 func (w *watcher) ignored(path string) bool {
@@ -60,7 +67,7 @@ func (w *watcher) ignored(path string) bool {
 // next waits for a change and returns the files that changed until all were
 // quiet, sorted.
 func (w *watcher) next(ctx context.Context) ([]string, error) {
-	changed := map[string]bool{}
+	files := map[string]bool{}
 	settled := time.NewTimer(quiet)
 	settled.Stop()
 	defer settled.Stop()
@@ -69,7 +76,7 @@ func (w *watcher) next(ctx context.Context) ([]string, error) {
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		case <-settled.C:
-			return slices.Sorted(maps.Keys(changed)), nil
+			return slices.Sorted(maps.Keys(files)), nil
 		case err, ok := <-w.fs.Errors:
 			if !ok {
 				return nil, errWatch
@@ -79,23 +86,30 @@ func (w *watcher) next(ctx context.Context) ([]string, error) {
 			if !ok {
 				return nil, errWatch
 			}
-			if w.take(e) {
-				changed[e.Name] = true
+			for _, file := range w.changed(e) {
+				files[file] = true
 				settled.Reset(quiet)
 			}
 		}
 	}
 }
 
-// take reports whether an event tells of a change, and watches new folders.
-func (w *watcher) take(e fsnotify.Event) bool {
+// changed returns the files that an event tells of. A new folder is watched from
+// now on, and all that it holds already is new.
+func (w *watcher) changed(e fsnotify.Event) []string {
 	if w.ignored(e.Name) || e.Op == fsnotify.Chmod {
-		return false
+		return nil
 	}
-	if e.Has(fsnotify.Create) {
-		if info, err := os.Stat(e.Name); err == nil && info.IsDir() {
-			_ = w.add(e.Name) // gone again, or not ours to read
-		}
+	info, err := os.Stat(e.Name)
+	if err != nil || !info.IsDir() {
+		return []string{e.Name}
 	}
-	return true
+	if !e.Has(fsnotify.Create) {
+		return nil
+	}
+	files, err := w.add(e.Name)
+	if err != nil {
+		return nil // gone again, or not ours to read
+	}
+	return files
 }

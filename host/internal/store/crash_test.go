@@ -145,7 +145,7 @@ func crashEntries(tx store.Tx, w int, n uint64) error {
 // than a power cut may lose.
 func TestKill(t *testing.T) {
 	dir := t.TempDir()
-	rounds := 14
+	rounds := 10
 	if testing.Short() {
 		rounds = 4
 	}
@@ -182,7 +182,7 @@ func killRound(t *testing.T, dir string, setBack bool, acked *[crashWriters]uint
 	if err := cmd.Start(); err != nil {
 		return 0, err
 	}
-	kill := 100 + rand.IntN(2500) // acknowledgements
+	kill := 100 + rand.IntN(1500) // acknowledgements
 	backup := rand.IntN(kill)
 	n := 0
 	lines := bufio.NewScanner(out)

@@ -2,10 +2,10 @@ package store
 
 import (
 	"bytes"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -51,14 +51,9 @@ func get(t *testing.T, s *Local, key string) (i store.Item, err error) {
 
 // noise is bytes that do not compress and differ by seed.
 func noise(n int, seed uint64) []byte {
-	b := make([]byte, 0, n+8)
-	for x := seed*2 + 1; len(b) < n; {
-		x ^= x << 13
-		x ^= x >> 7
-		x ^= x << 17
-		b = binary.LittleEndian.AppendUint64(b, x)
-	}
-	return b[:n]
+	b := make([]byte, n)
+	_, _ = rand.NewChaCha8([32]byte{byte(seed), byte(seed >> 8), byte(seed >> 16)}).Read(b)
+	return b
 }
 
 // TestSyncFails: the batch in flight gets the cause, later ones ErrClosed and the
@@ -141,9 +136,7 @@ func TestLocked(t *testing.T) {
 	closeStore(t, s)
 }
 
-// crashSize makes a store of 12 values with two segments of redo log, and 12 that
-// are in tables only.
-const crashSize = 400 << 10
+const crashSize = 40 << 10
 
 // crashedStore is a store as a crash leaves it: with a redo log to apply and tables.
 func crashedStore(t *testing.T) (dir string) {

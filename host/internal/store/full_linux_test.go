@@ -35,7 +35,7 @@ func smallDisk(t *testing.T, size int) string {
 // that Options calls safe. Badger writes through mmap, so if the watermark were too
 // low, the signal SIGBUS would end this process.
 func TestFullDisk(t *testing.T) {
-	disk := smallDisk(t, 320)
+	disk := smallDisk(t, 256)
 	ballast := filepath.Join(disk, "ballast")
 	check(t, os.WriteFile(ballast, make([]byte, 32*mib), 0o600))
 	f := &filler{o: Options{Dir: filepath.Join(disk, "store"), Edge: true}, want: map[string]uint64{}}
@@ -59,7 +59,7 @@ func TestFullDisk(t *testing.T) {
 		t.Error("stats do not count refused commits")
 	}
 	from := f.o.Dir
-	f.o.Dir = filepath.Join(smallDisk(t, 320), "store")
+	f.o.Dir = filepath.Join(smallDisk(t, 256), "store")
 	for _, sub := range []string{"db", "redo"} {
 		copyTorn(t, filepath.Join(from, sub), filepath.Join(f.o.Dir, sub))
 	}

@@ -161,11 +161,11 @@ func del(key string) store.Op { return store.Op{Key: []byte(key)} }
 
 // pattern is n bytes that differ from place to place.
 func pattern(n int, seed byte) []byte {
-	b := bytes.Repeat([]byte{seed}, n)
-	for i := range b {
-		b[i] += byte(i) ^ byte(i>>8)
+	block := make([]byte, 251)
+	for i := range block {
+		block[i] = seed + byte(i*i)
 	}
-	return b
+	return bytes.Repeat(block, n/len(block)+1)[:n]
 }
 
 // ended returns a context that has ended.

@@ -140,7 +140,7 @@ func testLargestBatch(t *testing.T, s *suite) {
 
 // testManySmallOps commits more ops than a store may like to write at once.
 func testManySmallOps(t *testing.T, s *suite) {
-	const n = 60_000
+	const n = 30_000
 	var ops []store.Op
 	for i := range uint32(n) {
 		k := binary.BigEndian.AppendUint32(nil, i)
@@ -311,7 +311,7 @@ func testBatchesAreAtomic(t *testing.T, s *suite) {
 			}
 		})
 	}
-	for round := range 150 {
+	for round := range 60 {
 		s.commit(t, state(round+1)...)
 	}
 	close(stop)

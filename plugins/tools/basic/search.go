@@ -94,11 +94,11 @@ func (c *corpus) skip(path, why string) { c.skipped = append(c.skipped, path+": 
 // gather reads the text files below folder. One that cannot be read is skipped,
 // with the reason for the model to know.
 func gather(c *vespiary.Context, folder string) (*corpus, error) {
-	listing, err := c.ListFiles(abi.FileList{Path: folder, Recursive: true})
+	out := &corpus{}
+	listing, err := out.tree(c, folder)
 	if err != nil {
 		return nil, err
 	}
-	out := &corpus{}
 	paths := out.choose(listing)
 	for len(paths) > 0 {
 		n := min(batch, len(paths))
@@ -112,6 +112,28 @@ func gather(c *vespiary.Context, folder string) (*corpus, error) {
 		paths = paths[n:]
 	}
 	return out, nil
+}
+
+// tree lists all below folder. The root shows mounted folders without what is in
+// them: each is asked for by its own name, so that policy decides about each.
+func (c *corpus) tree(ctx *vespiary.Context, folder string) (abi.FileListing, error) {
+	listing, err := ctx.ListFiles(abi.FileList{Path: folder, Recursive: true})
+	if err != nil || path.Clean(folder) != "." {
+		return listing, err
+	}
+	for _, f := range listing.Files {
+		if !f.Folder || !f.ReadOnly {
+			continue
+		}
+		mounted, err := ctx.ListFiles(abi.FileList{Path: f.Path, Recursive: true})
+		if err != nil {
+			c.skip(f.Path, err.Error())
+			continue
+		}
+		listing.Files = append(listing.Files, mounted.Files...)
+		listing.Truncated = listing.Truncated || mounted.Truncated
+	}
+	return listing, nil
 }
 
 // choose returns the files worth reading, within the limits of a search.

@@ -42,13 +42,13 @@ func Golden(t *testing.T, start func(tb testing.TB) *Server, spec *Spec) {
 	}
 	for _, file := range files {
 		t.Run(strings.TrimSuffix(filepath.Base(file), ".http"), func(t *testing.T) {
-			want, err := os.ReadFile(file) //nolint:gosec // testdata
+			want, err := os.ReadFile(file)
 			if err != nil {
 				t.Fatal(err)
 			}
 			got := replay(t, start(t).URL, string(want), spec)
 			if *update {
-				if err := os.WriteFile(file, []byte(got), 0o644); err != nil { //nolint:gosec // testdata
+				if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
 					t.Fatal(err)
 				}
 				return
@@ -76,6 +76,7 @@ func replay(t *testing.T, url, file string, spec *Spec) string {
 	return strings.Join(out, requestMark)
 }
 
+// exchange sends one request, holds the answer against the document and returns it.
 func exchange(t *testing.T, url, request string, spec *Spec) (answer string) {
 	t.Helper()
 	req, until := parse(t, url, request)
@@ -89,6 +90,7 @@ func exchange(t *testing.T, url, request string, spec *Spec) (answer string) {
 	return show(resp, body)
 }
 
+// parse makes a request of its text.
 func parse(t *testing.T, url, text string) (req *http.Request, until string) {
 	t.Helper()
 	head, body, _ := strings.Cut(strings.TrimRight(text, "\n")+"\n", "\n\n")
@@ -111,6 +113,7 @@ func parse(t *testing.T, url, text string) (req *http.Request, until string) {
 	return req, until
 }
 
+// read returns the answer up to its end, or up to the line that begins with until.
 func read(t *testing.T, body io.Reader, until string) []byte {
 	t.Helper()
 	var out bytes.Buffer
@@ -132,6 +135,7 @@ var shown = []string{
 	"X-Session-Id", "X-Should-Retry",
 }
 
+// show writes an answer as golden files have it, JSON on many lines.
 func show(resp *http.Response, body []byte) string {
 	var b strings.Builder
 	b.WriteString(resp.Status + "\n")

@@ -48,6 +48,7 @@ func (s *Spec) validate(schema map[string]any, v any, at string) error {
 	return nil
 }
 
+// oneOf wants exactly one of the schemas to fit.
 func (s *Spec) oneOf(list []any, v any, at string) error {
 	n := 0
 	for _, one := range list {
@@ -61,6 +62,8 @@ func (s *Spec) oneOf(list []any, v any, at string) error {
 	return nil
 }
 
+// object checks the fields. Schemas are closed where they say so, so that a field that
+// is not described is found.
 func (s *Spec) object(schema, v map[string]any, at string) error {
 	required, _ := schema["required"].([]any)
 	for _, name := range required {
@@ -84,6 +87,7 @@ func (s *Spec) object(schema, v map[string]any, at string) error {
 	return nil
 }
 
+// hasType knows a type or a list of types by name.
 func hasType(kind, v any) bool {
 	if list, ok := kind.([]any); ok {
 		return slices.ContainsFunc(list, func(k any) bool { return hasType(k, v) })

@@ -49,6 +49,7 @@ type session struct {
 	events []host.StreamEvent
 }
 
+// promise is what an idempotency key stands for.
 type promise struct {
 	body []byte
 	turn host.Turn
@@ -113,6 +114,7 @@ func (s *Sessions) Invoke(_ context.Context, in host.Invocation) (host.Turn, err
 	return accepted, nil
 }
 
+// refuse fails before anything is accepted.
 func refuse(agent string) error {
 	switch agent {
 	case "full":
@@ -128,6 +130,7 @@ func refuse(agent string) error {
 	return nil
 }
 
+// open returns the session of an invocation, a new one when it names none.
 func (s *Sessions) open(in host.Invocation) (*session, error) {
 	if in.Session != "" {
 		if x := s.find(in.Caller, in.Session); x != nil {
@@ -153,6 +156,7 @@ func (s *Sessions) find(c host.Caller, id string) *session {
 	return nil
 }
 
+// run does what the agent's name says, at once.
 func (s *Sessions) run(x *session, t *host.Turn, e abi.Event) {
 	t.Status = host.TurnRunning
 	s.emit(x, t.Number, host.StreamStart, "0.1.0", t)
@@ -191,6 +195,7 @@ func (s *Sessions) delta(x *session, t *host.Turn, id, text string) {
 	s.emit(x, t.Number, host.StreamDelta, id, abi.Emit{Content: []abi.Content{abi.Text(text)}})
 }
 
+// end ends a turn, with the same usage always.
 func (s *Sessions) end(x *session, t *host.Turn, status host.TurnStatus, text string) {
 	t.Status = status
 	if text != "" {
@@ -267,6 +272,7 @@ func (s *Sessions) Events(ctx context.Context, c host.Caller, id, after string) 
 	}
 }
 
+// since returns the events from next on and a channel that is closed by the next one.
 func (s *Sessions) since(c host.Caller, id, after string, next *int) ([]host.StreamEvent, <-chan struct{}, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -295,7 +301,7 @@ func (s *Sessions) Journal(_ context.Context, c host.Caller, id string, from uin
 	}
 	var out []host.Record
 	for _, t := range x.turns {
-		seq := uint64(t.Number) //nolint:gosec // a small number
+		seq := uint64(t.Number)
 		if seq < from || len(out) == limit {
 			continue
 		}

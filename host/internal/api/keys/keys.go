@@ -57,6 +57,7 @@ type Keys struct {
 	epoch uint64            // counts revocations, so that a read that began before one is not cached
 }
 
+// cached is a record and when it was read, by Options.Now.
 type cached struct {
 	record
 	read time.Time
@@ -96,6 +97,8 @@ func (k *Keys) Create(ctx context.Context, c host.Caller, name string, expires t
 	return r.Key, token, nil
 }
 
+// check reports what a new key lacks. A key without a name could not be told from
+// others when one of them leaks.
 func check(c host.Caller, name string, expires, now time.Time) error {
 	switch {
 	case !tenantForm.MatchString(c.Tenant):
@@ -137,6 +140,7 @@ func (k *Keys) Authenticate(ctx context.Context, token string) (host.Caller, err
 	return host.Caller{Tenant: r.Tenant, User: r.User, Name: r.Caller, Key: r.ID}, nil
 }
 
+// valid is asked at every request, also of a cached key: time passes meanwhile.
 func (k *Key) valid(now time.Time) bool {
 	return k.Revoked.IsZero() && (k.Expires.IsZero() || now.Before(k.Expires))
 }
@@ -228,6 +232,7 @@ func (k *Keys) forget(key string) {
 	delete(k.cache, key)
 }
 
+// read returns the record and the revision that a change must still find.
 func (k *Keys) read(ctx context.Context, key string) (r record, rev store.Revision, err error) {
 	err = k.Store.View(ctx, func(tx store.Tx) error {
 		it, err := tx.Get([]byte(key))
@@ -258,6 +263,7 @@ func (k *Keys) write(ctx context.Context, r record, rev store.Revision) error {
 	return err
 }
 
+// decode names the key of a record that does not decode, and not its value.
 func decode(it store.Item) (r record, err error) {
 	if err := json.Unmarshal(it.Value, &r); err != nil {
 		return r, fmt.Errorf("API key %q: the record in the store does not decode: %w", it.Key, err)

@@ -13,6 +13,7 @@ import (
 // the prefix lets secret scanners find tokens that leaked.
 const prefix = "vsp"
 
+// An id need only be unique in a tenant; a secret must not be guessed.
 const (
 	idBytes     = 10
 	secretBytes = 32
@@ -27,6 +28,7 @@ var (
 	tokenForm  = regexp.MustCompile(`^` + prefix + `_([a-z0-9][a-z0-9-]{0,62})_([0-9a-v]{16})_[0-9a-v]{52}$`)
 )
 
+// newToken draws id and secret from one read of random.
 func newToken(random io.Reader, tenant string) (id, token string, err error) {
 	b := make([]byte, idBytes+secretBytes)
 	if _, err := io.ReadFull(random, b); err != nil {
@@ -45,8 +47,11 @@ func parseToken(token string) (tenant, id string, ok bool) {
 	return m[1], m[2], true
 }
 
+// storeKey leads to a record; with an empty id it is the prefix of the tenant's keys.
+// Neither part can hold a slash.
 func storeKey(tenant, id string) string { return "key/" + tenant + "/" + id }
 
+// sortByAge gives lists an order that people expect: ids are random.
 func sortByAge(keys []Key) {
 	slices.SortStableFunc(keys, func(a, b Key) int { return a.Created.Compare(b.Created) })
 }

@@ -24,6 +24,7 @@ type completion struct {
 	Metadata map[string]string `json:"metadata,omitempty"`
 }
 
+// choice is the only one: an agent has one answer.
 type choice struct {
 	Index        int     `json:"index"`
 	Message      reply   `json:"message"`
@@ -31,12 +32,15 @@ type choice struct {
 	FinishReason string  `json:"finish_reason"`
 }
 
+// reply is the message of the agent. Content is never null, which some clients do
+// not expect without tool calls.
 type reply struct {
 	Role    string  `json:"role"`
 	Content string  `json:"content"`
 	Refusal *string `json:"refusal"` // always null
 }
 
+// usage counts the model calls of the whole turn, which may be many.
 type usage struct {
 	Prompt     int64 `json:"prompt_tokens"`
 	Completion int64 `json:"completion_tokens"`
@@ -118,6 +122,7 @@ func (h *handlers) completion(object string, t host.Turn) completion {
 	}
 }
 
+// waiting is what a chat client shows of a suspended turn.
 func waiting(t host.Turn) string { return "Waiting for " + strings.Join(api.WaitsFor(t), ", ") + "." }
 
 // metadata tells where the turn is: session_id in the next request continues the

@@ -15,6 +15,7 @@ type failure struct {
 	Error failureBody `json:"error"`
 }
 
+// failureBody has all four fields always: the official clients read each of them.
 type failureBody struct {
 	Message string  `json:"message"`
 	Type    string  `json:"type"`
@@ -43,6 +44,7 @@ func newFailure(p api.Problem) failure {
 	return failure{f}
 }
 
+// writeError writes a problem of the server's or a route's, such as a missing key.
 func writeError(w http.ResponseWriter, p api.Problem) {
 	_ = api.WriteJSON(w, p.Status, newFailure(p)) // it holds nothing that JSON does not
 }
@@ -90,11 +92,13 @@ func unfinished(t host.Turn) *failure {
 // effects would happen again.
 func final(w http.ResponseWriter) { w.Header().Set("X-Should-Retry", "false") }
 
+// writeFailure writes how a turn failed.
 func writeFailure(w http.ResponseWriter, status int, f *failure) error {
 	final(w)
 	return api.WriteJSON(w, status, f)
 }
 
+// encode never fails on what this package sends.
 func encode(v any) []byte {
 	b, err := json.Marshal(v)
 	if err != nil { // plain structs of strings and numbers

@@ -80,6 +80,8 @@ type part struct {
 	} `json:"file"`
 }
 
+// convertContent returns none for an absent, null or empty content, which an
+// assistant's message with tool calls has.
 func convertContent(raw json.RawMessage, at string) ([]abi.Content, error) {
 	raw = bytes.TrimSpace(raw)
 	if len(raw) == 0 || raw[0] == 'n' { // absent or null
@@ -107,6 +109,8 @@ func convertContent(raw json.RawMessage, at string) ([]abi.Content, error) {
 	return out, nil
 }
 
+// convert returns the part in the shape that agents know, the Model Context
+// Protocol's.
 func (p *part) convert(at string) (abi.Content, error) {
 	switch {
 	case p.Type == "text":
@@ -137,6 +141,8 @@ func (p *part) image(at string) (abi.Content, error) {
 	return abi.Content{Type: "image", Data: data, MimeType: mime}, nil
 }
 
+// file embeds a file that is in the request. Its address is made up, because a
+// resource must have one.
 func (p *part) file(at string) (abi.Content, error) {
 	mime, data, err := dataURL(p.File.FileData)
 	if err != nil {

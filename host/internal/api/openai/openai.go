@@ -38,6 +38,7 @@ func Routes(o Options) []api.Route {
 	}
 }
 
+// model has the four fields that the official clients declare.
 type model struct {
 	ID      string `json:"id"`
 	Object  string `json:"object"`
@@ -45,15 +46,20 @@ type model struct {
 	OwnedBy string `json:"owned_by"`
 }
 
+// modelList has no pages; the official clients stop after the first when has_more is
+// absent.
 type modelList struct {
 	Object string  `json:"object"`
 	Data   []model `json:"data"`
 }
 
+// describe dates all agents with the start of the host: the field must be there, and
+// a date that changes with each request would defeat caches.
 func (h *handlers) describe(a host.AgentInfo) model {
 	return model{ID: a.Name, Object: "model", Created: h.started, OwnedBy: "vespiary"}
 }
 
+// models lists the agents that the caller may invoke.
 func (h *handlers) models(w http.ResponseWriter, r *http.Request) error {
 	list := modelList{Object: "list", Data: []model{}}
 	for _, a := range h.Agents.List(r.Context(), api.Caller(r)) {
@@ -62,6 +68,7 @@ func (h *handlers) models(w http.ResponseWriter, r *http.Request) error {
 	return api.WriteJSON(w, http.StatusOK, list)
 }
 
+// model shows one agent; some clients ask for it before their first completion.
 func (h *handlers) model(w http.ResponseWriter, r *http.Request) error {
 	a, err := h.agent(r, r.PathValue("model"))
 	if err != nil {

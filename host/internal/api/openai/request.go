@@ -30,6 +30,7 @@ type request struct {
 	} `json:"response_format"`
 }
 
+// streamOptions may be there only with stream, as in OpenAI's own API.
 type streamOptions struct {
 	IncludeUsage bool `json:"include_usage"`
 }

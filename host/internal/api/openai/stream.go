@@ -21,6 +21,8 @@ type delta struct {
 	FinishReason *string `json:"finish_reason"`
 }
 
+// words is what a chunk adds. Content is a pointer because the first chunk has an
+// empty one and the last has none.
 type words struct {
 	Role    string  `json:"role,omitempty"`
 	Content *string `json:"content,omitempty"`
@@ -59,6 +61,8 @@ func (c *chunks) begin(s *api.Stream) error {
 	return c.send(s, chunk)
 }
 
+// event writes what an event of the session means to the client of one turn. Calls
+// and their results mean nothing to it.
 func (c *chunks) event(s *api.Stream, e host.StreamEvent) (more bool, err error) {
 	ours := e.Turn == c.turn.Number
 	c.begun = c.begun || ours
@@ -79,6 +83,8 @@ func (c *chunks) event(s *api.Stream, e host.StreamEvent) (more bool, err error)
 	return true, nil
 }
 
+// delta says the text of an emission. Images and the like have no form in a chunk;
+// they are in the turn.
 func (c *chunks) delta(s *api.Stream, e host.StreamEvent) error {
 	var emit abi.Emit
 	if err := json.Unmarshal(e.Data, &emit); err != nil {
@@ -96,6 +102,7 @@ func call(id string) string {
 	return id
 }
 
+// say writes text, if there is any: an empty chunk would be taken for progress.
 func (c *chunks) say(s *api.Stream, text string) error {
 	if text == "" {
 		return nil
@@ -131,6 +138,7 @@ func (c *chunks) end(s *api.Stream, e host.StreamEvent) error {
 	return s.Send("", "", []byte("[DONE]"))
 }
 
+// chunk begins a chunk; without choices it is the one that carries the usage.
 func (c *chunks) chunk(choices ...any) completion {
 	out := c.h.completion("chat.completion.chunk", c.turn)
 	out.Choices = append([]any{}, choices...) // never null

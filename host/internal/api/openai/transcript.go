@@ -60,6 +60,7 @@ func (t *transcript) finish(reply string) string {
 	return t.apart(reply)
 }
 
+// apart sets text off from what was said before it.
 func (t *transcript) apart(text string) string {
 	if t.any {
 		return gap + text

@@ -10,6 +10,8 @@ import (
 	"github.com/vespiary/vespiary/host/internal/api"
 )
 
+// installed answers an installation; the digest is what configuration and policies
+// may pin.
 type installed struct {
 	Name   string `json:"name"`
 	Digest string `json:"digest"`
@@ -43,10 +45,13 @@ func (h *handlers) install(w http.ResponseWriter, r *http.Request) error {
 	return api.WriteJSON(w, http.StatusCreated, installed{name, digest})
 }
 
+// decisionList holds the newest decisions first.
 type decisionList struct {
 	Decisions []host.DecisionRecord `json:"decisions"`
 }
 
+// decisions answers the question that a denial raises: which policy, in which file
+// and line, and from what.
 func (h *handlers) decisions(w http.ResponseWriter, r *http.Request) error {
 	q, err := query(r, "denied", "limit")
 	if err != nil {
@@ -69,6 +74,8 @@ func (h *handlers) decisions(w http.ResponseWriter, r *http.Request) error {
 	return api.WriteJSON(w, http.StatusOK, decisionList{some(list)})
 }
 
+// reload has nothing to say when it works; when it does not, the problem names what
+// is wrong and nothing has changed.
 func (h *handlers) reload(w http.ResponseWriter, r *http.Request) error {
 	if err := h.Admin.Reload(r.Context(), api.Caller(r)); err != nil {
 		return err

@@ -26,6 +26,7 @@ func (c *content) UnmarshalJSON(b []byte) error {
 	return api.Invalid("content", "content must be a text or a list of content parts")
 }
 
+// text takes an empty text for no content, which a message is then missing.
 func (c *content) text(b []byte) error {
 	var s string
 	if err := json.Unmarshal(b, &s); err != nil {
@@ -37,6 +38,7 @@ func (c *content) text(b []byte) error {
 	return nil
 }
 
+// parts decodes one part at a time, so that an error names the part by its index.
 func (c *content) parts(b []byte) error {
 	var raw []json.RawMessage
 	if err := json.Unmarshal(b, &raw); err != nil {

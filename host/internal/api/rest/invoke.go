@@ -37,6 +37,8 @@ func (in *invocation) event() (abi.Event, error) {
 	return e, api.Invalid("type", "the type %q cannot be sent; use message or signal", in.Type)
 }
 
+// message checks what only messages must and must not have. The fields of a signal
+// are not dropped silently: the agent would never see them.
 func (in *invocation) message() error {
 	switch {
 	case len(in.Content) == 0:
@@ -147,6 +149,8 @@ func (h *handlers) streamTurn(w http.ResponseWriter, r *http.Request, t host.Tur
 	}.Serve(w, r)
 }
 
+// send writes an event whole: its id and type are in the data again, so that a
+// client can decode one line and know everything.
 func send(s *api.Stream, e host.StreamEvent) error {
 	data, err := json.Marshal(e)
 	if err != nil {

@@ -17,6 +17,8 @@ type preference struct {
 	given []string // those that are honoured
 }
 
+// preferences reads all Prefer headers. Names are compared in lower case; what is
+// not known is ignored, as RFC 7240 section 2 wants.
 func preferences(h http.Header) (preference, error) {
 	var p preference
 	for name := range strings.SplitSeq(strings.Join(h.Values("Prefer"), ","), ",") {
@@ -47,6 +49,8 @@ func (p *preference) limit(top time.Duration) time.Duration {
 	return min(p.wait, top)
 }
 
+// applied tells the client which of its preferences were honoured (RFC 7240 section
+// 3), so that it can tell a slow turn from a host that does not know them.
 func (p *preference) applied(h http.Header) {
 	if len(p.given) > 0 {
 		h.Set("Preference-Applied", strings.Join(p.given, ", "))

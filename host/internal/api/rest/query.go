@@ -34,6 +34,7 @@ func query(r *http.Request, names ...string) (url.Values, error) {
 	return q, nil
 }
 
+// advice says what may be given instead of what was.
 func advice(names []string) string {
 	if len(names) == 0 {
 		return "remove it"
@@ -41,6 +42,8 @@ func advice(names []string) string {
 	return "use " + strings.Join(names, ", ")
 }
 
+// limit returns the page size that the client asks for. One that is too large is
+// refused, not cut: a client would take the page for the whole.
 func limit(q url.Values) (int, error) {
 	v := q.Get("limit")
 	if v == "" {

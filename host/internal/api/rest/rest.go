@@ -24,6 +24,7 @@ type Options struct {
 	Module   int64         // limit of a module in bytes; default 64 MiB
 }
 
+// handlers has a method for each route.
 type handlers struct {
 	Options
 }
@@ -50,6 +51,8 @@ func Routes(o Options) []api.Route {
 	}
 }
 
+// describe serves the document as it is in the source, so that what is tested is
+// what clients get.
 func describe(w http.ResponseWriter, _ *http.Request) error {
 	w.Header().Set("Content-Type", "application/json")
 	_, _ = w.Write(openAPI)

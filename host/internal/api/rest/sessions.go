@@ -11,10 +11,13 @@ import (
 	"github.com/vespiary/vespiary/host/internal/api"
 )
 
+// agentList is not paged: agents come from a configuration that a person wrote.
 type agentList struct {
 	Agents []host.AgentInfo `json:"agents"`
 }
 
+// agents lists what the caller may invoke. It takes no parameters, and says so to a
+// client that tries to filter.
 func (h *handlers) agents(w http.ResponseWriter, r *http.Request) error {
 	if _, err := query(r); err != nil {
 		return err
@@ -28,6 +31,8 @@ type sessionList struct {
 	Next     string         `json:"next,omitempty"`
 }
 
+// sessions lists sessions page by page. A page that is just full names a next one,
+// which may turn out empty: looking ahead would cost every client a read.
 func (h *handlers) sessions(w http.ResponseWriter, r *http.Request) error {
 	q, err := query(r, "agent", "status", "after", "limit")
 	if err != nil {
@@ -53,6 +58,8 @@ func (h *handlers) sessions(w http.ResponseWriter, r *http.Request) error {
 	return api.WriteJSON(w, http.StatusOK, page)
 }
 
+// session shows one session; what it said and did is in its turns, events and
+// journal.
 func (h *handlers) session(w http.ResponseWriter, r *http.Request) error {
 	s, err := h.Sessions.Get(r.Context(), api.Caller(r), r.PathValue("id"))
 	if err != nil {
@@ -61,6 +68,8 @@ func (h *handlers) session(w http.ResponseWriter, r *http.Request) error {
 	return api.WriteJSON(w, http.StatusOK, s)
 }
 
+// cancel answers with the session as it is now: turns end by themselves at their
+// next host call, and their events tell when.
 func (h *handlers) cancel(w http.ResponseWriter, r *http.Request) error {
 	s, err := h.Sessions.Cancel(r.Context(), api.Caller(r), r.PathValue("id"))
 	if err != nil {
@@ -106,6 +115,8 @@ type recordList struct {
 	Next    uint64        `json:"next,omitempty"`
 }
 
+// journal shows what was recorded, from the sequence number from on. Payloads that
+// were erased are absent, and their records remain.
 func (h *handlers) journal(w http.ResponseWriter, r *http.Request) error {
 	q, err := query(r, "from", "limit")
 	if err != nil {

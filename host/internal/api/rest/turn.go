@@ -18,6 +18,7 @@ type turnView struct {
 	WaitsFor []string `json:"waits_for,omitempty"`
 }
 
+// view adds to a turn what clients would otherwise each work out themselves.
 func view(t host.Turn) turnView {
 	return turnView{t, abi.TextOf(t.Content), api.WaitsFor(t)}
 }

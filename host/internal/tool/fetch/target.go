@@ -177,7 +177,8 @@ func asciiHost(name string) (string, error) {
 		return "", fmt.Errorf("the URL's host %.80q is not a valid name", name)
 	}
 	ascii = strings.TrimSuffix(strings.ToLower(ascii), ".")
-	if len(ascii) > maxHost || !hostForm.MatchString(ascii) {
+	again, err := lookup.ToASCII(ascii) // a name that others would refuse
+	if err != nil || again != ascii || len(ascii) > maxHost || !hostForm.MatchString(ascii) {
 		return "", fmt.Errorf("the URL's host %.80q is not a valid name", name)
 	}
 	return ascii, nil
