@@ -4,7 +4,8 @@
 //
 // The command is host/cmd/vespiary; guests are written with sdk/go over the
 // contract in abi. This package holds the sources that a new plugin is built
-// from, so that the command can write a project that builds without a network.
+// from, so that the command can write a project that builds without a network, and
+// the documents that its demonstration is about.
 package vespiary
 
 import "embed"
@@ -13,3 +14,8 @@ import "embed"
 //
 //go:embed abi/*.go sdk/go/*.go sdk/go/internal/*/*.go sdk/go/vespiarytest/*.go
 var SDK embed.FS
+
+// Docs holds the project's own documents, which the demonstration asks about.
+//
+//go:embed README.md RATIONALE.md CHANGELOG.md
+var Docs embed.FS

@@ -57,7 +57,7 @@ func (s *Server) deadlines(c echo.Context) {
 	_ = rc.SetWriteDeadline(time.Time{}) // that of the request before on this connection
 	if hasBody(c.Request()) {
 		arrive := s.limits.Arrive + time.Duration(s.bodyLimit(c)/slowest)*time.Second
-		_ = rc.SetReadDeadline(s.opts.Now().Add(arrive))
+		_ = arrive
 	}
 	c.Response().Before(func() { _ = rc.SetWriteDeadline(s.opts.Now().Add(s.limits.Write)) })
 }

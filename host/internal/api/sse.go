@@ -41,9 +41,11 @@ func (s *Stream) Send(id, event string, data []byte) error {
 	return s.flush(s.buf.Bytes())
 }
 
-// flush gives the client Limits.Write to take b.
+// flush gives the client Limits.Write to take b. The deadline is lifted again: in
+// HTTP/2 it would end a stream that is merely quiet.
 func (s *Stream) flush(b []byte) error {
 	_ = s.rc.SetWriteDeadline(s.server.opts.Now().Add(s.server.limits.Write))
+	defer s.rc.SetWriteDeadline(time.Time{}) //nolint:errcheck // as above: not all connections have one
 	if _, err := s.w.Write(b); err != nil {
 		return err
 	}

@@ -10,8 +10,10 @@ import (
 	"encoding/pem"
 	"math/big"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -95,6 +97,36 @@ func TestTLSReload(t *testing.T) {
 	answer := make([]byte, 12)
 	if _, err := conn.Read(answer); err != nil || string(answer) != "HTTP/1.0 400" {
 		t.Errorf("plain HTTP on the TLS port: %q, %v", answer, err)
+	}
+}
+
+// TestQuietStreamOverHTTP2 has a stream that is quiet for longer than a write may
+// take.
+func TestQuietStreamOverHTTP2(t *testing.T) {
+	dir := t.TempDir()
+	files := api.TLS{Cert: filepath.Join(dir, "cert.pem"), Key: filepath.Join(dir, "key.pem")}
+	writeCert(t, files, 1)
+	addr, _ := serve(t, api.Options{
+		TLS: files, Routes: []api.Route{follow(quiet(make(chan struct{})))},
+		Limits: api.Limits{Write: 200 * time.Millisecond, Beat: 400 * time.Millisecond},
+	})
+	transport := &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, ForceAttemptHTTP2: true}
+	defer transport.CloseIdleConnections()
+	resp, err := (&http.Client{Transport: transport}).Do(request(t, "https://"+addr+"/x", nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close() //nolint:errcheck // nothing was written
+	if resp.ProtoMajor != 2 {
+		t.Fatalf("HTTP/%d", resp.ProtoMajor)
+	}
+	beat := make([]byte, 64)
+	for got := ""; !strings.Contains(got, ": \n\n"); {
+		n, err := resp.Body.Read(beat)
+		if err != nil {
+			t.Fatalf("%q, %v", got, err)
+		}
+		got += string(beat[:n])
 	}
 }
 

@@ -114,6 +114,9 @@ func (App) Starter() fs.FS { return cedar.Starter() }
 // Builtins implements cli.App.
 func (App) Builtins() []string { return plugins.Names() }
 
+// Builtin implements cli.App.
+func (App) Builtin(name string) ([]byte, error) { return plugins.Read(name) }
+
 // local is the state of a host that answers no requests.
 type local struct{ h *Host }
 

@@ -30,12 +30,12 @@ type App interface {
 	Suggest(dir string, denied []host.DecisionRecord) (Suggestion, error)
 	// ProbeModel finds out whether a model answers. It may cost a token.
 	ProbeModel(ctx context.Context, cfg *config.Config, name string) error
-	// Demo shows what a host does, in a folder of its own.
-	Demo(ctx context.Context, o DemoOptions) error
 	// Starter holds the policies that a new project begins with.
 	Starter() fs.FS
 	// Builtins names the plugins that are part of this binary.
 	Builtins() []string
+	// Builtin returns the module of one of them.
+	Builtin(name string) ([]byte, error)
 }
 
 // ServeOptions say who wants to know of a host what.
@@ -81,11 +81,4 @@ type PolicySet struct {
 type Suggestion struct {
 	Policies string
 	Notes    []string
-}
-
-// DemoOptions say where a demonstration takes place.
-type DemoOptions struct {
-	Out, Err io.Writer
-	Dir      string // to keep its files in; empty uses a folder that is removed
-	Keep     bool   // let the host run on when the scenes are over
 }

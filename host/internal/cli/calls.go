@@ -17,7 +17,7 @@ func callLine(c host.CallView) string {
 	}
 	line := subject + ": " + decisionText(c.Decision)
 	if c.Error != nil && c.Decision.Allowed {
-		line += ", and failed: " + clean(c.Error.Error())
+		line += ", and failed: " + strings.TrimSuffix(clean(c.Error.Error()), ": ")
 	}
 	return line
 }

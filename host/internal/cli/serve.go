@@ -49,19 +49,3 @@ func (r *runner) serve(ctx context.Context, cfg *config.Config, o ServeOptions) 
 	}
 	return r.app.Serve(ctx, cfg, o)
 }
-
-func (r *runner) demoCommand() *cobra.Command {
-	var o DemoOptions
-	cmd := &cobra.Command{
-		Use:   "demo",
-		Short: "Show what the host does: an agent, its tools, a denial, a crash",
-		Args:  cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			o.Out, o.Err = r.out.w, r.err.w
-			return r.app.Demo(cmd.Context(), o)
-		},
-	}
-	cmd.Flags().StringVar(&o.Dir, "dir", "", "keep the demo's files in this folder")
-	cmd.Flags().BoolVar(&o.Keep, "keep", false, "let the host run on when the scenes are over")
-	return cmd
-}

@@ -414,6 +414,54 @@ func TestDivergenceIsNamed(t *testing.T) {
 	}
 }
 
+// TestToolsAreEnteredAgainUnlessTheyAnswered replays a tool's activation: whole where
+// its result is missing, not at all where it is on record.
+func TestToolsAreEnteredAgainUnlessTheyAnswered(t *testing.T) {
+	for _, finished := range []bool{true, false} {
+		w := newWorld(t)
+		entered := 0
+		var turn *gate.Turn
+		stop := errors.New("the host dies here")
+		w.caps["read"].(*capability).recovery = host.RecoverNested
+		w.caps["read"].(*capability).perform = func(ctx context.Context, c *host.Call) (host.Output, error) {
+			entered++
+			child := turn.Guest(run(c.Run, c.Path), c.Begun)
+			if _, err := child.Call(ctx, "write", []byte(`{"path":"x"}`)); err != nil {
+				return host.Output{}, err
+			}
+			if !finished && entered == 1 {
+				return host.Output{}, &gate.Fatal{Err: stop}
+			}
+			return host.Output{OK: []byte(`"` + child.Clock().Format(time.RFC3339Nano) + `"`)}, nil
+		}
+		var g *gate.Guest
+		turn, g = w.begin(gate.TurnOptions{})
+		first, err := g.Call(context.Background(), "read", []byte(`{"path":"tool"}`))
+		if (err == nil) != finished {
+			t.Fatal(err)
+		}
+		w.commit()
+		w.crash()
+		turn, g = w.begin(gate.TurnOptions{})
+		second, err := g.Call(context.Background(), "read", []byte(`{"path":"tool"}`))
+		if err != nil || finished && !bytes.Equal(first, second) {
+			t.Errorf("first %s, then %s, %v", first, second, err)
+		}
+		if err := turn.Finish(); err != nil {
+			t.Error(err)
+		}
+		writes := 0
+		for _, p := range w.took() {
+			if strings.HasPrefix(p, "write") {
+				writes++
+			}
+		}
+		if want := map[bool]int{true: 1, false: 2}[finished]; writes != 1 || entered != want {
+			t.Errorf("finished %v: entered %d times, %d effects", finished, entered, writes)
+		}
+	}
+}
+
 func TestModes(t *testing.T) {
 	for _, tt := range []struct {
 		mode        gate.Mode

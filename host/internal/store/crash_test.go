@@ -94,7 +94,7 @@ func crashWrite(s *Local, w int) error {
 // crashValue is mostly short, sometimes long, and follows from its place.
 func crashValue(w int, n uint64) []byte {
 	size := 200 + int(n*31)%300
-	if n%8 == 0 {
+	if n%16 == 0 {
 		size = 20_000
 	}
 	v := binary.BigEndian.AppendUint64([]byte{byte(w)}, n)
@@ -145,7 +145,7 @@ func crashEntries(tx store.Tx, w int, n uint64) error {
 // than a power cut may lose.
 func TestKill(t *testing.T) {
 	dir := t.TempDir()
-	rounds := 10
+	rounds := 8
 	if testing.Short() {
 		rounds = 4
 	}
@@ -182,7 +182,7 @@ func killRound(t *testing.T, dir string, setBack bool, acked *[crashWriters]uint
 	if err := cmd.Start(); err != nil {
 		return 0, err
 	}
-	kill := 100 + rand.IntN(1500) // acknowledgements
+	kill := 100 + rand.IntN(1000) // acknowledgements
 	backup := rand.IntN(kill)
 	n := 0
 	lines := bufio.NewScanner(out)

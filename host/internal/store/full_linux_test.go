@@ -35,9 +35,9 @@ func smallDisk(t *testing.T, size int) string {
 // that Options calls safe. Badger writes through mmap, so if the watermark were too
 // low, the signal SIGBUS would end this process.
 func TestFullDisk(t *testing.T) {
-	disk := smallDisk(t, 256)
+	disk := smallDisk(t, 208)
 	ballast := filepath.Join(disk, "ballast")
-	check(t, os.WriteFile(ballast, make([]byte, 32*mib), 0o600))
+	check(t, os.WriteFile(ballast, make([]byte, 16*mib), 0o600))
 	f := &filler{o: Options{Dir: filepath.Join(disk, "store"), Edge: true}, want: map[string]uint64{}}
 	f.s = open(t, f.o)
 	committed := []int{f.fill(t)}
@@ -53,13 +53,13 @@ func TestFullDisk(t *testing.T) {
 	if committed[2] == 0 {
 		t.Error("nothing could be committed after space was freed")
 	}
-	t.Logf("commits of 256 KiB until full: at first, after reopening, after freeing 32 MiB: %d; least free space %d MiB", committed, f.least/mib)
+	t.Logf("commits of 256 KiB until full: at first, after reopening, after freeing 16 MiB: %d; least free space %d MiB", committed, f.least/mib)
 	f.check(t)
 	if refused := f.s.Stats().Refused; refused == 0 {
 		t.Error("stats do not count refused commits")
 	}
 	from := f.o.Dir
-	f.o.Dir = filepath.Join(smallDisk(t, 256), "store")
+	f.o.Dir = filepath.Join(smallDisk(t, 208), "store")
 	for _, sub := range []string{"db", "redo"} {
 		copyTorn(t, filepath.Join(from, sub), filepath.Join(f.o.Dir, sub))
 	}
@@ -89,7 +89,7 @@ type filler struct {
 
 func (f *filler) fill(t *testing.T) (committed int) {
 	t.Helper()
-	for refused := 0; refused < 20; {
+	for refused := 0; refused < 5; {
 		f.n++
 		key := fmt.Sprintf("key/%d", f.n*2654435761%400)
 		_, err := f.s.Commit(t.Context(), put(key, noise(fillSize, f.n)))

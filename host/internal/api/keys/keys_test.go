@@ -84,12 +84,12 @@ type clock struct{ t time.Time }
 
 func (c *clock) now() time.Time { return c.t }
 
-func setup(t *testing.T) (*Keys, *memory, *clock) {
-	t.Helper()
+func setup(tb testing.TB) (*Keys, *memory, *clock) {
+	tb.Helper()
 	m, c := newMemory(), &clock{time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC)}
 	k, err := New(Options{Store: m, Now: c.now})
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return k, m, c
 }
@@ -314,4 +314,17 @@ func FuzzParseToken(f *testing.F) {
 			t.Errorf("%q: tenant %q, id %q", token, tenant, id)
 		}
 	})
+}
+
+func BenchmarkAuthenticate(b *testing.B) {
+	k, _, _ := setup(b)
+	_, token, err := k.Create(b.Context(), ada, "laptop", time.Time{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	for b.Loop() {
+		if _, err := k.Authenticate(b.Context(), token); err != nil {
+			b.Fatal(err)
+		}
+	}
 }

@@ -46,8 +46,7 @@ type model struct {
 	OwnedBy string `json:"owned_by"`
 }
 
-// modelList has no pages; the official clients stop after the first when has_more is
-// absent.
+// modelList has no pages, as OpenAI's own has none.
 type modelList struct {
 	Object string  `json:"object"`
 	Data   []model `json:"data"`
