@@ -23,6 +23,7 @@ import (
 	"github.com/vespiary/vespiary/host/internal/runtime"
 	"github.com/vespiary/vespiary/host/internal/session"
 	"github.com/vespiary/vespiary/host/internal/store"
+	"github.com/vespiary/vespiary/host/internal/telemetry"
 	"github.com/vespiary/vespiary/host/internal/tool"
 	"github.com/vespiary/vespiary/policy/cedar"
 	"github.com/vespiary/vespiary/registry"
@@ -43,19 +44,20 @@ type Options struct {
 
 // Host is an assembled host over one data folder. It is safe for concurrent use.
 type Host struct {
-	opt      Options
-	data     string
-	store    *store.Local
-	journals *journal.Journals
-	registry *registry.Registry
-	plugins  *shelf
-	keys     *keys.Keys
-	engines  *engines
-	models   *model.Models
-	catalog  *tool.Catalog
-	policy   *cedar.Engine
-	sessions *session.Service
-	activity *activity
+	opt       Options
+	data      string
+	store     *store.Local
+	journals  *journal.Journals
+	registry  *registry.Registry
+	plugins   *shelf
+	keys      *keys.Keys
+	engines   *engines
+	models    *model.Models
+	catalog   *tool.Catalog
+	policy    *cedar.Engine
+	sessions  *session.Service
+	activity  *activity
+	telemetry *telemetry.Telemetry
 
 	reload  sync.Mutex // one at a time
 	desired atomic.Pointer[desired]
@@ -112,6 +114,7 @@ func storeOptions(cfg *config.Config, log *slog.Logger) store.Options {
 // committed tells the sessions of durable entries. The journals exist before them.
 func (h *Host) committed(tenant, id string, entries []host.Entry) {
 	if h.sessions != nil {
+		h.telemetry.Appended(len(entries))
 		h.sessions.Committed(tenant, id, entries)
 	}
 	if h.activity != nil {
@@ -156,18 +159,27 @@ func imports() []string {
 	}
 }
 
-func (h *Host) openParts(_ context.Context, cfg *config.Config) error {
+func (h *Host) openParts(ctx context.Context, cfg *config.Config) error {
+	var err error
+	h.telemetry, err = telemetry.New(ctx, telemetry.Options{
+		OTLP: cfg.Telemetry.OTLP, Content: cfg.Telemetry.Content, Version: h.opt.Version, Now: h.opt.Now, Log: h.opt.Log,
+	})
+	if err != nil {
+		return err
+	}
 	h.models, h.policy = model.NewModels(h.opt.Now), cedar.New(nil)
 	capabilities := map[string]host.Capability{}
 	h.sessions = session.New(session.Options{
 		Store: h.store, Journals: journals{h.journals}, Runner: runner{h.engines}, Agents: agents{h},
 		Door: door{gate.New(gate.Options{
-			Capabilities: capabilities, Policy: authorizer{h.policy}, Now: h.opt.Now, Log: h.opt.Log,
+			Capabilities: capabilities, Policy: authorizer{h.policy}, Now: h.opt.Now, Log: h.opt.Log, Observer: h.telemetry,
 		})},
-		Now: h.opt.Now, Log: h.opt.Log,
+		Observer: h.telemetry,
+		Now:      h.opt.Now, Log: h.opt.Log,
 		Limits: session.Limits{Sessions: cfg.Limits.Sessions, Queue: maxQueue, MicrosPerDay: int64(cfg.Limits.USDPerDay)},
 	})
 	h.catalog = tool.New(tool.Options{Describe: h.describe, Activator: h.sessions, GuestFault: guestFault, Log: h.opt.Log})
+	h.telemetry.Watch(telemetry.Sources{Sessions: h.sessions.Counts, Store: h.storeStats})
 	// The gate reads the table only once a turn runs, and no turn runs before Resume.
 	maps.Copy(capabilities, h.sessions.Capabilities())
 	maps.Copy(capabilities, h.models.Capabilities())
@@ -219,6 +231,9 @@ func (h *Host) Close(ctx context.Context) error {
 	ctx = context.WithoutCancel(ctx)
 	if h.engines != nil {
 		errs = append(errs, h.engines.Close(ctx))
+	}
+	if h.telemetry != nil {
+		errs = append(errs, h.telemetry.Shutdown(ctx))
 	}
 	if h.store != nil {
 		errs = append(errs, h.store.Close())

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -29,97 +30,134 @@ that decided it, and each denial with what would allow it.`,
 }
 
 func (r *runner) dev(ctx context.Context) error {
-	dir := filepath.Dir(r.configFile)
-	plugins, err := project.Find(dir)
-	if err != nil {
+	d := &developer{runner: r, dir: filepath.Dir(r.configFile), digests: map[string]string{}, outputs: map[string]bool{}}
+	var err error
+	if d.plugins, err = project.Find(d.dir); err != nil {
 		return fmt.Errorf("look for plugins: %w", err)
 	}
-	for _, p := range plugins {
-		if !r.build(ctx, p) {
-			return errFailed
+	for _, p := range d.plugins {
+		if _, err := d.build(ctx, p); err != nil {
+			return err
 		}
 	}
-	cfg, err := r.load()
-	if err != nil {
+	if d.cfg, err = r.load(); err != nil {
 		return err
 	}
-	changes, err := watch(dir, cfg.Data)
-	if err != nil {
-		return fmt.Errorf("watch %s: %w", dir, err)
+	if d.changes, err = watch(d.dir, d.cfg.Data); err != nil {
+		return fmt.Errorf("watch %s: %w", d.dir, err)
 	}
-	defer changes.close()
-	ctx, stop := context.WithCancelCause(ctx)
-	defer stop(nil)
-	done := make(chan struct{})
-	ready := make(chan struct{})
+	defer d.changes.close()
+	return d.serve(ctx)
+}
+
+// developer is one run of vespiary dev.
+type developer struct {
+	*runner
+	cfg     *config.Config
+	dir     string
+	plugins []string          // folders
+	digests map[string]string // of what each folder was built to last
+	outputs map[string]bool   // files that were built
+	changes *watcher
+}
+
+// serve runs the host, and follows changes from when it answers until it ends.
+func (d *developer) serve(ctx context.Context) error {
+	following, stop := context.WithCancel(ctx)
+	ready, done := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(done)
 		select {
 		case <-ready:
-			r.follow(ctx, cfg, plugins, changes)
-		case <-ctx.Done():
+			d.follow(following)
+		case <-following.Done():
 		}
 	}()
-	err = r.serve(ctx, cfg, ServeOptions{
-		Log: slog.New(slog.NewTextHandler(r.err.w, &slog.HandlerOptions{Level: slog.LevelWarn})),
+	err := d.runner.serve(ctx, d.cfg, ServeOptions{
+		Log: slog.New(slog.NewTextHandler(d.err.w, &slog.HandlerOptions{Level: slog.LevelWarn})),
 		Ready: func(url string) {
-			r.out.linef("listening on %s; in another terminal: vespiary invoke AGENT TEXT", url)
+			d.out.linef("listening on %s; in another terminal: vespiary invoke AGENT TEXT", url)
 			close(ready)
 		},
-		Activity: r.activity,
+		Activity: d.activity,
 	})
-	stop(nil)
+	stop()
 	<-done
 	return err
 }
 
-// follow rebuilds and reloads as files change, until ctx ends.
-func (r *runner) follow(ctx context.Context, cfg *config.Config, plugins []string, changes *watcher) {
+// follow takes in what changes until ctx ends. What is wrong is said, and left to
+// the next change.
+func (d *developer) follow(ctx context.Context) {
 	for {
-		files, err := changes.next(ctx)
-		if err != nil {
-			if ctx.Err() == nil {
-				r.err.linef("vespiary: watch %s: %v; changes are no longer seen", filepath.Dir(cfg.File), err)
-			}
+		files, err := d.changes.next(ctx)
+		if err == nil {
+			err = d.take(ctx, files)
+		}
+		switch {
+		case ctx.Err() != nil:
 			return
+		case errors.Is(err, errWatch):
+			d.err.linef("vespiary: watch %s: %v; changes are no longer seen", d.dir, err)
+			return
+		case err != nil:
+			d.exit(err)
 		}
-		good := true
-		for _, p := range affected(plugins, files) {
-			good = r.build(ctx, p) && good
-		}
-		if !good || ctx.Err() != nil {
-			continue
-		}
-		if err := r.reload(ctx, cfg); err != nil {
-			r.exit(err)
-			continue
-		}
-		r.out.linef("reloaded")
 	}
 }
 
-// build builds one plugin and says how it went.
-func (r *runner) build(ctx context.Context, dir string) bool {
-	built, err := project.Build(ctx, dir, "", r.err.w)
+// take builds the plugins whose sources are among files, and reloads the host if
+// that or the files make a difference to it.
+func (d *developer) take(ctx context.Context, files []string) error {
+	files = slices.DeleteFunc(files, func(f string) bool { return d.outputs[f] })
+	reload := slices.ContainsFunc(files, desired)
+	for _, p := range affected(d.plugins, files) {
+		changed, err := d.build(ctx, p)
+		if err != nil {
+			return err
+		}
+		reload = reload || changed
+	}
+	if !reload {
+		return nil
+	}
+	if err := d.reload(ctx, d.cfg); err != nil {
+		return err
+	}
+	d.out.linef("reloaded")
+	return nil
+}
+
+// build builds one plugin and reports whether it differs from before.
+func (d *developer) build(ctx context.Context, dir string) (changed bool, err error) {
+	built, err := project.Build(ctx, dir, "", d.err.w)
 	if err != nil {
-		r.exit(err)
-		return false
+		return false, err
 	}
-	r.out.linef("built %s %s", built.Path, built.Digest)
-	return true
+	d.outputs[built.Path] = true
+	if d.digests[dir] == built.Digest {
+		return false, nil
+	}
+	d.digests[dir] = built.Digest
+	d.out.linef("built %s %s", built.Path, built.Digest)
+	return true, nil
 }
 
-// affected returns the plugins whose sources are among files. What vespiary build
-// writes is no source.
+// desired reports whether a file may be part of what the host is to do: the
+// configuration, policies, instructions, plugins that are built elsewhere.
+func desired(file string) bool {
+	return slices.Contains([]string{".yaml", ".cedar", ".md", ".txt", ".wasm"}, filepath.Ext(file))
+}
+
+// affected returns the plugins whose sources are among files.
 func affected(plugins, files []string) []string {
 	var out []string
 	for _, p := range plugins {
-		for _, f := range files {
+		if slices.ContainsFunc(files, func(f string) bool {
 			rel, err := filepath.Rel(p, f)
-			if err == nil && filepath.IsLocal(rel) && source(rel) {
-				out = append(out, p)
-				break
-			}
+			return err == nil && filepath.IsLocal(rel) && source(rel)
+		}) {
+			out = append(out, p)
 		}
 	}
 	return out
@@ -128,7 +166,7 @@ func affected(plugins, files []string) []string {
 // source reports whether a file of a plugin's folder may change what is built.
 func source(rel string) bool {
 	switch filepath.Ext(rel) {
-	case ".wasm", ".cedar", ".md":
+	case ".wasm", ".cedar", ".md", ".log":
 		return false
 	}
 	return filepath.Base(rel) != config.FileName && !strings.HasSuffix(rel, "_test.go")

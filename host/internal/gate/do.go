@@ -81,6 +81,7 @@ func recoveryOf(c *host.Call) abi.Recovery {
 }
 
 func (t *Turn) refuse(ctx context.Context, c *host.Call, hash string, refusal *abi.Error) (Delivered, error) {
+	t.gate.opt.Observer.Refused(c.Name, refusal.Code)
 	d, err := t.record(ctx, c, hash, host.EntryResult, abi.Result{Error: refusal}, host.Output{Derived: true}, 0)
 	t.opt.Journal.Flush()
 	return d, err

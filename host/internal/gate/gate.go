@@ -28,6 +28,8 @@ type Journal interface {
 // Observer is told of calls that are performed; replayed ones are only counted.
 type Observer interface {
 	StartCall(ctx context.Context, c *host.Call) (context.Context, func(abi.Code, abi.Usage))
+	// Refused is told of a call that is not performed, and why.
+	Refused(name string, code abi.Code)
 	Replayed(name string)
 	Unknown(name string)
 }
@@ -70,5 +72,6 @@ type unobserved struct{}
 func (unobserved) StartCall(ctx context.Context, _ *host.Call) (context.Context, func(abi.Code, abi.Usage)) {
 	return ctx, func(abi.Code, abi.Usage) {}
 }
-func (unobserved) Replayed(string) {}
-func (unobserved) Unknown(string)  {}
+func (unobserved) Refused(string, abi.Code) {}
+func (unobserved) Replayed(string)          {}
+func (unobserved) Unknown(string)           {}

@@ -11,6 +11,7 @@ import (
 
 // production is the context of a call in production: it has a deadline.
 func production(b *testing.B) context.Context {
+	b.Helper()
 	ctx, cancel := context.WithTimeout(b.Context(), time.Hour)
 	b.Cleanup(cancel)
 	return ctx
@@ -54,6 +55,7 @@ func BenchmarkEcho(b *testing.B) {
 }
 
 func reportRatio(b *testing.B, ratio, want float64) {
+	b.Helper()
 	b.ReportMetric(ratio, "times-native")
 	if ratio < want {
 		b.Errorf("the native engine is %.1f times faster, want %.0f", ratio, want)
@@ -61,6 +63,7 @@ func reportRatio(b *testing.B, ratio, want float64) {
 }
 
 func benchEcho(b *testing.B, i runtime.Instance, size int) time.Duration {
+	b.Helper()
 	in, ctx := bytes.Repeat([]byte("x"), size), production(b)
 	b.SetBytes(int64(size))
 	b.ReportAllocs()
@@ -100,7 +103,7 @@ func BenchmarkLoad(b *testing.B) {
 				if err != nil {
 					b.Fatal(err)
 				}
-				m.Close(b.Context())
+				closed(b, m)
 			}
 		})
 	}
@@ -118,7 +121,7 @@ func BenchmarkInstantiate(b *testing.B) {
 				if err != nil {
 					b.Fatal(err)
 				}
-				i.Close(ctx)
+				closed(b, i)
 			}
 		})
 	}

@@ -115,6 +115,7 @@ func FuzzArena(f *testing.F) {
 }
 
 func checkArena(t *testing.T, a *arena, live map[uint64][]byte) {
+	t.Helper()
 	if uint64(len(a.mem)) > a.limit {
 		t.Fatalf("%d bytes in use", len(a.mem))
 	}

@@ -44,12 +44,13 @@ func TestConcurrentInstances(t *testing.T) {
 }
 
 func runInstance(t *testing.T, e runtime.Engine, module []byte, n int) {
+	t.Helper()
 	m, err := e.Load(t.Context(), module)
 	if err != nil {
 		t.Error(err)
 		return
 	}
-	defer m.Close(t.Context())
+	defer closed(t, m)
 	cfg := config()
 	cfg.Host = hostFunc(func(_ context.Context, _ string, b []byte) ([]byte, error) {
 		goruntime.Gosched()
@@ -60,7 +61,7 @@ func runInstance(t *testing.T, e runtime.Engine, module []byte, n int) {
 		t.Error(err)
 		return
 	}
-	defer i.Close(t.Context())
+	defer closed(t, i)
 	for k := range 20 {
 		in := bytes.Repeat([]byte{byte(n)}, 1+k*n)
 		out, err := i.Call(t.Context(), "work", in)
@@ -78,7 +79,7 @@ func TestMemoryReturns(t *testing.T) {
 		t.Skip("needs /proc")
 	}
 	module := wasmOf(t, "go")
-	round := func() (open, closed int) {
+	round := func() (used, left int) {
 		e := newEngine(t, runtime.NewNative, options(t))
 		m := load(t, e, module)
 		var is []runtime.Instance
@@ -87,14 +88,14 @@ func TestMemoryReturns(t *testing.T) {
 			must(t, i, "grow", u64(10<<20))
 			is = append(is, i)
 		}
-		open = residentMiB(t)
+		used = residentMiB(t)
 		for _, i := range is {
-			i.Close(t.Context())
+			closed(t, i)
 		}
-		m.Close(t.Context())
-		e.Close(t.Context())
+		closed(t, m)
+		closed(t, e)
 		debug.FreeOSMemory()
-		return open, residentMiB(t)
+		return used, residentMiB(t)
 	}
 	round()
 	_, first := round()

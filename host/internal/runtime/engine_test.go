@@ -5,7 +5,6 @@ import (
 	"io"
 	"log/slog"
 	"math/rand/v2"
-	"os"
 	"path/filepath"
 	"sync"
 	"testing"
@@ -27,55 +26,47 @@ var echoHost = hostFunc(func(_ context.Context, _ string, request []byte) ([]byt
 
 // codeCache is where compiled guests stay between test runs. Compiling a Go
 // guest takes seconds, so that all tests but those about the cache share it.
-func codeCache(t testing.TB) string { return filepath.Join(cacheDir(t), "code") }
+func codeCache(tb testing.TB) string {
+	tb.Helper()
+	return filepath.Join(cacheDir(tb), "code")
+}
 
-func options(t testing.TB) runtime.Options {
+func options(tb testing.TB) runtime.Options {
+	tb.Helper()
 	return runtime.Options{
-		CacheDir:    codeCache(t),
+		CacheDir:    codeCache(tb),
 		MemoryLimit: 64 << 20,
 		Imports:     []string{abi.CallToolCall, abi.CallHTTPFetch},
 	}
 }
 
-func newEngine(t testing.TB, make func(runtime.Options) (runtime.Engine, error), o runtime.Options) runtime.Engine {
-	t.Helper()
-	e, err := make(o)
+func newEngine(tb testing.TB, start func(runtime.Options) (runtime.Engine, error), o runtime.Options) runtime.Engine {
+	tb.Helper()
+	e, err := start(o)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	t.Cleanup(func() {
-		if err := e.Close(context.Background()); err != nil {
-			t.Error(err)
-		}
-	})
+	tb.Cleanup(func() { closed(tb, e) })
 	return e
 }
 
-func load(t testing.TB, e runtime.Engine, wasm []byte) runtime.Module {
-	t.Helper()
-	m, err := e.Load(t.Context(), wasm)
+func load(tb testing.TB, e runtime.Engine, wasm []byte) runtime.Module {
+	tb.Helper()
+	m, err := e.Load(tb.Context(), wasm)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	t.Cleanup(func() {
-		if err := m.Close(context.Background()); err != nil {
-			t.Error(err)
-		}
-	})
+	tb.Cleanup(func() { closed(tb, m) })
 	return m
 }
 
-func instantiate(t testing.TB, m runtime.Module, c runtime.Config) runtime.Instance {
-	t.Helper()
-	i, err := m.Instantiate(t.Context(), c)
+func instantiate(tb testing.TB, m runtime.Module, c runtime.Config) runtime.Instance {
+	tb.Helper()
+	i, err := m.Instantiate(tb.Context(), c)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	t.Cleanup(func() {
-		if err := i.Close(context.Background()); err != nil {
-			t.Error(err)
-		}
-	})
+	tb.Cleanup(func() { closed(tb, i) })
 	return i
 }
 
@@ -121,13 +112,19 @@ func config() runtime.Config {
 	return runtime.Config{Host: echoHost, Clock: c.Now, Sleep: c.Sleep, Random: randomSource()}
 }
 
-func must(t testing.TB, i runtime.Instance, export string, input []byte) []byte {
-	t.Helper()
-	out, err := i.Call(t.Context(), export, input)
+func must(tb testing.TB, i runtime.Instance, export string, input []byte) []byte {
+	tb.Helper()
+	out, err := i.Call(tb.Context(), export, input)
 	if err != nil {
-		t.Fatalf("%s: %v", export, err)
+		tb.Fatalf("%s: %v", export, err)
 	}
 	return out
 }
 
-func TestMain(m *testing.M) { os.Exit(m.Run()) }
+// closed closes x, which no part of the package may fail to do.
+func closed(tb testing.TB, x interface{ Close(context.Context) error }) {
+	tb.Helper()
+	if err := x.Close(context.WithoutCancel(tb.Context())); err != nil {
+		tb.Error(err)
+	}
+}

@@ -16,14 +16,15 @@ import (
 
 	"github.com/vespiary/vespiary/host/internal/runtime"
 	"github.com/vespiary/vespiary/host/internal/runtime/wasm"
+	. "github.com/vespiary/vespiary/host/internal/runtime/wasm/wasmtest"
 )
 
 // moduleDir is where the go command keeps the source of a dependency.
-func moduleDir(t testing.TB, path string) string {
-	t.Helper()
-	out, err := exec.CommandContext(t.Context(), "go", "list", "-m", "-f", "{{.Dir}}", path).Output()
+func moduleDir(tb testing.TB, path string) string {
+	tb.Helper()
+	out, err := exec.CommandContext(tb.Context(), "go", "list", "-m", "-f", "{{.Dir}}", path).Output()
 	if err != nil || len(strings.TrimSpace(string(out))) == 0 {
-		t.Skipf("the source of %s is not here; download it with go mod download", path)
+		tb.Skipf("the source of %s is not here; download it with go mod download", path)
 	}
 	return strings.TrimSpace(string(out))
 }
@@ -65,14 +66,14 @@ func TestForeignPlugins(t *testing.T) {
 
 // runForeign calls every export of a plugin on an instance of its own and tells
 // what came of it.
-func runForeign(t *testing.T, make func(runtime.Options) (runtime.Engine, error), b []byte) []string {
+func runForeign(t *testing.T, start func(runtime.Options) (runtime.Engine, error), b []byte) []string {
 	t.Helper()
 	o := options(t)
-	m, err := newEngine(t, make, o).Load(t.Context(), b)
+	m, err := newEngine(t, start, o).Load(t.Context(), b)
 	if err != nil {
 		return []string{err.Error()}
 	}
-	defer m.Close(t.Context())
+	defer closed(t, m)
 	var outcomes []string
 	for _, e := range m.Info().Exports {
 		if e.Kind != wasm.Func || len(e.Type.Params) > 0 || strings.HasPrefix(e.Name, "_") {
@@ -86,6 +87,7 @@ func runForeign(t *testing.T, make func(runtime.Options) (runtime.Engine, error)
 }
 
 func outcome(t *testing.T, m runtime.Module, export, input string) string {
+	t.Helper()
 	var logged records
 	c := config()
 	c.Host, c.Log, c.Vars = webHost, logged.log, map[string]string{"thing": "a thing"}
@@ -95,7 +97,7 @@ func outcome(t *testing.T, m runtime.Module, export, input string) string {
 	var out []byte
 	if err == nil {
 		out, err = i.Call(ctx, export, []byte(input))
-		defer i.Close(ctx)
+		defer closed(t, i)
 	}
 	var trap *runtime.TrapError
 	switch {
@@ -125,7 +127,7 @@ func TestSpecification(t *testing.T) {
 	}
 	ctx := t.Context()
 	r := wazero.NewRuntimeWithConfig(ctx, wazero.NewRuntimeConfigInterpreter())
-	defer r.Close(ctx)
+	defer closed(t, r)
 	taken := 0
 	for n, file := range files {
 		if testing.Short() && n%10 > 0 {
@@ -142,7 +144,7 @@ func TestSpecification(t *testing.T) {
 			if !strings.Contains(readErr.Error(), "demands a table") {
 				t.Errorf("%s: %v", filepath.Base(file), readErr)
 			}
-			m.Close(ctx)
+			closed(t, m)
 		}
 	}
 	t.Logf("%d of %d modules were read", taken, len(files))
@@ -174,26 +176,27 @@ func checkRewritten(t *testing.T, r wazero.Runtime, file string, b []byte) {
 		t.Errorf("%s: %v before and %v after rewriting", filepath.Base(file), errBefore, errAfter)
 	}
 	if errBefore == nil {
-		before.Close(t.Context())
+		closed(t, before)
 	}
 	if errAfter == nil {
-		after.Close(t.Context())
+		closed(t, after)
 	}
 }
 
 // FuzzCompile gives to wazero what the reader took: whatever it says of it, it
 // must survive it.
 func FuzzCompile(f *testing.F) {
-	for _, name := range []string{"c"} {
-		f.Add(wasmOf(f, name))
-	}
+	f.Add(recursive())
+	f.Add(callsThenSpins())
+	f.Add(Guest{Memory: []byte{1, 1, 2}, Table: []byte{0, 9}, Data: [][]byte{{0, I32Const, 0, End, 1, 'x'}}, Start: true}.Bytes())
+	f.Add(Guest{Code: []byte{I32Const, 0, 0x0e, 1, 0, 0, 0xd0, 0x70, I32Const, 1, 0xfc, 15, 0, Drop}, Table: []byte{0, 1}}.Bytes())
 	r := wazero.NewRuntimeWithConfig(f.Context(), wazero.NewRuntimeConfigInterpreter().WithMemoryLimitPages(1024))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		if _, err := wasm.Read(b, wasm.Limits{Pages: 1024, Table: 1000}); err != nil {
 			return
 		}
 		if m, err := r.CompileModule(t.Context(), b); err == nil {
-			m.Close(t.Context())
+			closed(t, m)
 		}
 	})
 }

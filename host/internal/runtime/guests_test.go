@@ -59,59 +59,59 @@ var building sync.Mutex
 
 // wasmOf returns the guest's module, built unless the cache has it. A missing
 // toolchain skips the test, except on CI.
-func wasmOf(t testing.TB, name string) []byte {
-	t.Helper()
-	g := guestNamed(t, name)
+func wasmOf(tb testing.TB, name string) []byte {
+	tb.Helper()
+	g := guestNamed(tb, name)
 	building.Lock()
 	defer building.Unlock()
-	out := filepath.Join(cacheDir(t), g.name+"-"+sourceHash(t, g)+".wasm")
+	out := filepath.Join(cacheDir(tb), g.name+"-"+sourceHash(tb, g)+".wasm")
 	if b, err := os.ReadFile(out); err == nil {
 		return b
 	}
 	if missing := g.missing(); missing != "" {
 		if os.Getenv("CI") == "true" {
-			t.Fatalf("guest %s needs %s, which is not installed", name, missing)
+			tb.Fatalf("guest %s needs %s, which is not installed", name, missing)
 		}
-		t.Skipf("guest %s needs %s; install it to run this test", name, missing)
+		tb.Skipf("guest %s needs %s; install it to run this test", name, missing)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	ctx, cancel := context.WithTimeout(tb.Context(), 5*time.Minute)
 	defer cancel()
-	tmp := filepath.Join(t.TempDir(), "guest.wasm")
+	tmp := filepath.Join(tb.TempDir(), "guest.wasm")
 	if log, err := g.build(ctx, filepath.Join("testdata", "guests", g.dir), tmp).CombinedOutput(); err != nil {
-		t.Fatalf("build guest %s: %v\n%s", name, err, log)
+		tb.Fatalf("build guest %s: %v\n%s", name, err, log)
 	}
 	b, err := os.ReadFile(tmp)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	keep(t, out, b)
+	keep(tb, out, b)
 	return b
 }
 
-func guestNamed(t testing.TB, name string) guest {
-	t.Helper()
+func guestNamed(tb testing.TB, name string) guest {
+	tb.Helper()
 	for _, g := range guests {
 		if g.name == name {
 			return g
 		}
 	}
-	t.Fatalf("no guest %s", name)
+	tb.Fatalf("no guest %s", name)
 	return guest{}
 }
 
 // keep writes a file at once or not at all, because other test processes read it.
-func keep(t testing.TB, path string, b []byte) {
-	t.Helper()
+func keep(tb testing.TB, path string, b []byte) {
+	tb.Helper()
 	tmp, err := os.CreateTemp(filepath.Dir(path), "new-*")
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	_, err = tmp.Write(b)
 	if err = errors.Join(err, tmp.Close()); err == nil {
 		err = os.Rename(tmp.Name(), path)
 	}
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 }
 
@@ -129,32 +129,32 @@ func (g guest) missing() string {
 }
 
 // cacheDir is .cache/guests at the root of the module.
-func cacheDir(t testing.TB) string {
-	t.Helper()
+func cacheDir(tb testing.TB) string {
+	tb.Helper()
 	root, err := filepath.Abs(".")
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	for {
 		if _, err := os.Stat(filepath.Join(root, "go.mod")); err == nil {
 			break
 		}
 		if root == filepath.Dir(root) {
-			t.Fatal("no go.mod above the test")
+			tb.Fatal("no go.mod above the test")
 		}
 		root = filepath.Dir(root)
 	}
 	dir := filepath.Join(root, ".cache", "guests")
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return dir
 }
 
-func sourceHash(t testing.TB, g guest) string {
-	t.Helper()
+func sourceHash(tb testing.TB, g guest) string {
+	tb.Helper()
 	h := sha256.New()
-	for _, arg := range g.build(t.Context(), "src", "out").Args {
+	for _, arg := range g.build(tb.Context(), "src", "out").Args {
 		h.Write([]byte(arg))
 	}
 	dir := os.DirFS(filepath.Join("testdata", "guests", g.dir))
@@ -167,12 +167,12 @@ func sourceHash(t testing.TB, g guest) string {
 		return err
 	})
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	if g.dir == "go" {
-		version, err := exec.CommandContext(t.Context(), "go", "env", "GOVERSION").Output()
+		version, err := exec.CommandContext(tb.Context(), "go", "env", "GOVERSION").Output()
 		if err != nil {
-			t.Fatal(err)
+			tb.Fatal(err)
 		}
 		h.Write([]byte(strings.TrimSpace(string(version))))
 	}

@@ -26,12 +26,13 @@ func hostileConfig() Config {
 	return Config{Host: silentHost{}, Clock: time.Now, Random: rand.Reader}
 }
 
-func hostileEngine(t testing.TB) *native {
+func hostileEngine(tb testing.TB) *native {
+	tb.Helper()
 	e, err := NewNative(Options{MemoryLimit: 8 << 20, Imports: []string{abi.CallToolCall, abi.CallHTTPFetch}})
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	t.Cleanup(func() { _ = e.Close(context.Background()) })
+	tb.Cleanup(func() { _ = e.Close(context.Background()) })
 	return e.(*native)
 }
 
@@ -72,6 +73,7 @@ func TestWildOffsets(t *testing.T) {
 	e := hostileEngine(t)
 	wild := []int64{40, 1 << 16, 8<<20 - 4, 1 << 31, 1 << 32, 1<<63 - 1, -1 << 63, -8, -1}
 	try := func(t *testing.T, namespace, name string, typ wasm.FuncType) {
+		t.Helper()
 		for _, off := range wild {
 			if typ.Params[0] == wasm.I32 && uint32(off) < wasm.PageSize {
 				continue // an address, and one that the guest has
@@ -106,12 +108,12 @@ func runOnce(t *testing.T, e Engine, module []byte) error {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer m.Close(t.Context())
+	defer func() { _ = m.Close(t.Context()) }()
 	i, err := m.Instantiate(t.Context(), hostileConfig())
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer i.Close(t.Context())
+	defer func() { _ = i.Close(t.Context()) }()
 	_, err = i.Call(t.Context(), "run", []byte("input"))
 	return err
 }

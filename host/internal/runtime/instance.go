@@ -10,11 +10,10 @@ import (
 // while a call is under way takes effect when the call returns, because freeing
 // the memory under a running guest would crash the process.
 type life struct {
-	mu      sync.Mutex
-	busy    bool
-	dead    string // why, once it is
-	closing bool
-	free    func() // called once, when dead and not busy
+	mu   sync.Mutex
+	busy bool
+	dead string // why, once it is
+	free func() // called once, when dead and not busy
 }
 
 // begin starts a call. A context that is done already costs no instance.

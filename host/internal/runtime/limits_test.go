@@ -16,6 +16,7 @@ import (
 
 // onEngines runs f on each engine.
 func onEngines(t *testing.T, f func(t *testing.T, e runtime.Engine)) {
+	t.Helper()
 	for _, e := range engines {
 		t.Run(e.name, func(t *testing.T) { f(t, newEngine(t, e.make, options(t))) })
 	}
@@ -23,6 +24,7 @@ func onEngines(t *testing.T, f func(t *testing.T, e runtime.Engine)) {
 
 // soon is a deadline that a spinning guest runs into.
 func soon(t *testing.T) context.Context {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Millisecond)
 	t.Cleanup(cancel)
 	return ctx
@@ -48,6 +50,7 @@ func wantUnusable(t *testing.T, i runtime.Instance) {
 
 func TestDeadline(t *testing.T) {
 	onEngines(t, func(t *testing.T, e runtime.Engine) {
+		t.Helper()
 		for _, name := range []string{"c", "go"} {
 			m := load(t, e, wasmOf(t, name))
 			i, other := instantiate(t, m, config()), instantiate(t, m, config())
@@ -64,6 +67,7 @@ func TestDeadline(t *testing.T) {
 func TestCancelCause(t *testing.T) {
 	cause := errors.New("the user closed the tab")
 	onEngines(t, func(t *testing.T, e runtime.Engine) {
+		t.Helper()
 		ctx, cancel := context.WithCancelCause(t.Context())
 		c := config()
 		c.Host = hostFunc(func(ctx context.Context, _ string, b []byte) ([]byte, error) {
@@ -94,12 +98,13 @@ func TestStartSpins(t *testing.T) {
 		Section(7, Vec(Join(String("_initialize"), []byte{0, 0}), Join(String("run"), []byte{0, 1}))),
 		Section(10, Vec(Body(Spin...), Body())))
 	onEngines(t, func(t *testing.T, e runtime.Engine) {
+		t.Helper()
 		for _, module := range [][]byte{Guest{Code: Spin, Start: true}.Bytes(), reactor} {
 			ctx := soon(t)
 			i, err := load(t, e, module).Instantiate(ctx, config())
 			if err == nil { // Extism's SDK initialises in the first call
 				_, err = i.Call(ctx, "run", nil)
-				i.Close(t.Context())
+				closed(t, i)
 			}
 			if !errors.Is(err, context.DeadlineExceeded) {
 				t.Errorf("got %v, want the deadline's error", err)
@@ -110,6 +115,7 @@ func TestStartSpins(t *testing.T) {
 
 func TestMemoryLimit(t *testing.T) {
 	onEngines(t, func(t *testing.T, e runtime.Engine) {
+		t.Helper()
 		for _, name := range []string{"c", "rust"} {
 			i := instantiate(t, load(t, e, wasmOf(t, name)), config())
 			if got := string(must(t, i, "grow", u64(100<<20))); got != "no" {
@@ -148,6 +154,7 @@ func TestTableLimit(t *testing.T) {
 		return Join([]byte{0xd0, 0x70, I32Const}, S64(n), []byte{0xfc, 15, 0, I32Const, 0x7f, 0x47, 0x04, 0x40, 0x00, End})
 	}
 	onEngines(t, func(t *testing.T, e runtime.Engine) {
+		t.Helper()
 		for _, limits := range [][]byte{{0, 1}, Join([]byte{1, 1}, U32(0xffffffff))} {
 			m := load(t, e, Guest{Table: limits, Code: grow(1_000_000)}.Bytes())
 			must(t, instantiate(t, m, config()), "run", nil)
@@ -160,6 +167,7 @@ func TestTableLimit(t *testing.T) {
 
 func TestRecursion(t *testing.T) {
 	onEngines(t, func(t *testing.T, e runtime.Engine) {
+		t.Helper()
 		for _, name := range []string{"c", "rust"} {
 			i := instantiate(t, load(t, e, wasmOf(t, name)), config())
 			_, err := i.Call(t.Context(), "recurse", nil)
@@ -190,6 +198,7 @@ func recursive() []byte {
 func TestOutOfBounds(t *testing.T) {
 	store := func(at int64) []byte { return Join([]byte{I32Const}, S64(at), []byte{I32Const, 1, 0x36, 2, 0}) }
 	onEngines(t, func(t *testing.T, e runtime.Engine) {
+		t.Helper()
 		for _, at := range []int64{65533, 65536, -4, -1 << 31} {
 			m := load(t, e, Guest{Memory: []byte{0, 1}, Code: store(at)}.Bytes())
 			_, err := instantiate(t, m, config()).Call(t.Context(), "run", nil)
@@ -203,6 +212,7 @@ func TestOutOfBounds(t *testing.T) {
 
 func TestTrapHasStack(t *testing.T) {
 	onEngines(t, func(t *testing.T, e runtime.Engine) {
+		t.Helper()
 		_, err := instantiate(t, load(t, e, wasmOf(t, "go")), config()).Call(t.Context(), "trap", nil)
 		var trap *runtime.TrapError
 		if !errors.As(err, &trap) || len(trap.Stack) == 0 || !strings.Contains(strings.Join(trap.Stack, " "), "main.trap") {
@@ -230,6 +240,7 @@ func TestHostErrors(t *testing.T) {
 		"too much": {func(context.Context, string, []byte) ([]byte, error) { return make([]byte, 65<<20), nil }, nil},
 	}
 	onEngines(t, func(t *testing.T, e runtime.Engine) {
+		t.Helper()
 		m := load(t, e, wasmOf(t, "c"))
 		for name, test := range hosts {
 			t.Run(name, func(t *testing.T) {
@@ -238,7 +249,7 @@ func TestHostErrors(t *testing.T) {
 				i := instantiate(t, m, c)
 				_, err := i.Call(soon(t), "work", []byte("x"))
 				wantTrap(t, err, "", test.cause)
-				if got := (*hostError)(nil); test.cause == fails && (!errors.As(err, &got) || got.code != 7) {
+				if got := (*hostError)(nil); errors.Is(test.cause, fails) && (!errors.As(err, &got) || got.code != 7) {
 					t.Errorf("%v lost the host's error", err)
 				}
 				wantUnusable(t, i)
@@ -251,6 +262,7 @@ func TestHostErrors(t *testing.T) {
 // the real clock is used.
 func TestSleep(t *testing.T) {
 	onEngines(t, func(t *testing.T, e runtime.Engine) {
+		t.Helper()
 		c := config()
 		c.Clock, c.Sleep = time.Now, nil
 		i := instantiate(t, load(t, e, wasmOf(t, "c-wasi")), c)
@@ -262,6 +274,7 @@ func TestSleep(t *testing.T) {
 // TestCloseDuringCall closes an instance from its own host call.
 func TestCloseDuringCall(t *testing.T) {
 	onEngines(t, func(t *testing.T, e runtime.Engine) {
+		t.Helper()
 		m := load(t, e, wasmOf(t, "c"))
 		var i runtime.Instance
 		c := config()
@@ -284,6 +297,7 @@ func TestCloseDuringCall(t *testing.T) {
 
 func TestEngineClose(t *testing.T) {
 	onEngines(t, func(t *testing.T, e runtime.Engine) {
+		t.Helper()
 		i := instantiate(t, load(t, e, wasmOf(t, "c")), config())
 		for range 2 {
 			if err := e.Close(t.Context()); err != nil {
@@ -300,6 +314,7 @@ func TestEngineClose(t *testing.T) {
 // TestLongLines prints without ever ending a line.
 func TestLongLines(t *testing.T) {
 	onEngines(t, func(t *testing.T, e runtime.Engine) {
+		t.Helper()
 		var lines int
 		c := config()
 		c.Log = func(_ slog.Level, message string) {

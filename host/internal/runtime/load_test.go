@@ -50,6 +50,7 @@ func TestRefusedImports(t *testing.T) {
 		"memory at once":   {Guest{Memory: Join([]byte{0}, U32(1025))}.Bytes(), "64 MiB of memory at once"},
 	}
 	onEngines(t, func(t *testing.T, e runtime.Engine) {
+		t.Helper()
 		for name, test := range tests {
 			_, err := e.Load(t.Context(), test.module)
 			if !errors.Is(err, runtime.ErrRefused) || !strings.Contains(err.Error(), test.want) {
@@ -71,6 +72,7 @@ func TestBulkNeedsNative(t *testing.T) {
 func TestHTTPIsACapability(t *testing.T) {
 	module := importing(abi.NamespaceEnv, "http_request", []byte{I64, I64}, []byte{I64})
 	onEngines(t, func(t *testing.T, e runtime.Engine) {
+		t.Helper()
 		m := load(t, e, module)
 		if diff := cmp.Diff([]string{abi.CallHTTPFetch}, m.Info().Capabilities); diff != "" {
 			t.Errorf("capabilities (-want +got):\n%s", diff)
@@ -91,6 +93,7 @@ func TestInfo(t *testing.T) {
 		t.Fatal(err)
 	}
 	onEngines(t, func(t *testing.T, e runtime.Engine) {
+		t.Helper()
 		info := load(t, e, module).Info()
 		if string(info.Manifest) != `{"name":"c"}` || info.Size != int64(len(module)) || info.Memory.Min == 0 {
 			t.Errorf("info is %+v", info)
@@ -121,6 +124,7 @@ func TestExportsThatCannotBeCalled(t *testing.T) {
 		"long":    "plugin function long is () -> i64",
 	}
 	onEngines(t, func(t *testing.T, e runtime.Engine) {
+		t.Helper()
 		i := instantiate(t, load(t, e, module), config())
 		for export, want := range tests {
 			if _, err := i.Call(t.Context(), export, nil); err == nil || !strings.Contains(err.Error(), want) {
@@ -141,6 +145,7 @@ func TestCommand(t *testing.T) {
 			Section(10, Vec(Body(I32Const, 1, 0x24, 0), Body(0x23, 0, 0x45, 0x04, 0x40, 0x00, End))))
 	}
 	onEngines(t, func(t *testing.T, e runtime.Engine) {
+		t.Helper()
 		for _, name := range []string{"_initialize", "__wasm_call_ctors"} {
 			must(t, instantiate(t, load(t, e, sets(name)), config()), "run", nil)
 		}
@@ -155,6 +160,7 @@ func TestCommand(t *testing.T) {
 
 func TestConfigIsChecked(t *testing.T) {
 	onEngines(t, func(t *testing.T, e runtime.Engine) {
+		t.Helper()
 		m := load(t, e, wasmOf(t, "c"))
 		for want, change := range map[string]func(*runtime.Config){
 			"Config.Clock is missing":                       func(c *runtime.Config) { c.Clock = nil },
@@ -205,9 +211,10 @@ func TestLoadHonoursContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	onEngines(t, func(t *testing.T, e runtime.Engine) {
+		t.Helper()
 		m, err := e.Load(ctx, wasmOf(t, "c"))
 		if err == nil {
-			m.Close(ctx)
+			closed(t, m)
 		} else if !errors.Is(err, context.Canceled) {
 			t.Errorf("got %v", err)
 		}

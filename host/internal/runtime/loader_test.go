@@ -30,6 +30,7 @@ type countedModule struct {
 }
 
 func newShelf(t *testing.T, n int) (*shelf, []string) {
+	t.Helper()
 	s := &shelf{Engine: newEngine(t, runtime.NewNative, runtime.Options{}), modules: map[string][]byte{}}
 	var digests []string
 	for k := range n {

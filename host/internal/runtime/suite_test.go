@@ -155,6 +155,7 @@ func TestGuests(t *testing.T) {
 }
 
 func testGuest(t *testing.T, m runtime.Module, g guest) {
+	t.Helper()
 	for _, b := range behaviours {
 		if b.wasi && !g.wasi {
 			continue
@@ -180,6 +181,7 @@ func testGuest(t *testing.T, m runtime.Module, g guest) {
 
 // testSizes echoes inputs around the boundaries of words, size classes and pages.
 func testSizes(t *testing.T, m runtime.Module) {
+	t.Helper()
 	i := instantiate(t, m, config())
 	for _, n := range []int{0, 1, 7, 8, 9, 15, 16, 17, 63, 64, 65, 100, 1 << 16, 100_000, 1 << 20} {
 		in := make([]byte, n)

@@ -114,6 +114,18 @@ func (s *Service) Get(ctx context.Context, c host.Caller, session string) (host.
 	return s.fresh(h), nil
 }
 
+// Counts returns how many sessions there are by status.
+func (s *Service) Counts(ctx context.Context) (map[host.SessionStatus]int, error) {
+	out := map[host.SessionStatus]int{}
+	for h, err := range s.heads(ctx, nil) {
+		if err != nil {
+			return nil, err
+		}
+		out[h.Status]++
+	}
+	return out, nil
+}
+
 func mayTouch(c host.Caller, h *host.Session) bool {
 	return c.Tenant == h.Tenant && c.User == h.Owner
 }

@@ -183,7 +183,7 @@ func killRound(t *testing.T, dir string, setBack bool, acked *[crashWriters]uint
 		return 0, err
 	}
 	kill := 100 + rand.IntN(1000) // acknowledgements
-	backup := rand.IntN(kill)
+	backup := 1 + rand.IntN(kill)
 	n := 0
 	lines := bufio.NewScanner(out)
 	for lines.Scan() {

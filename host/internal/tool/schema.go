@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"iter"
 	"strings"
 	"sync"
 
@@ -78,18 +79,34 @@ const maxReasons = 4
 
 func describe(failed *jsonschema.ValidationError) string {
 	var reasons []string
-	out := failed.BasicOutput()
-	for _, unit := range append(out.Errors, *out) {
-		if unit.Error == nil || len(unit.Errors) > 0 || len(reasons) == maxReasons {
-			continue
-		}
+	for leaf := range leaves(failed) {
+		unit := leaf.BasicOutput()
 		at := unit.InstanceLocation
 		if at == "" {
 			at = "/"
 		}
-		reasons = append(reasons, "at "+at+": "+oneLine(unit.Error.String()))
+		if reasons = append(reasons, "at "+at+": "+oneLine(unit.Error.String())); len(reasons) == maxReasons {
+			break
+		}
 	}
 	return strings.Join(reasons, "; ")
+}
+
+// leaves yields what is wrong in the end: the errors above only gather.
+func leaves(e *jsonschema.ValidationError) iter.Seq[*jsonschema.ValidationError] {
+	return func(yield func(*jsonschema.ValidationError) bool) {
+		if len(e.Causes) == 0 {
+			yield(e)
+			return
+		}
+		for _, cause := range e.Causes {
+			for leaf := range leaves(cause) {
+				if !yield(leaf) {
+					return
+				}
+			}
+		}
+	}
 }
 
 // maxReason bounds a text that may repeat a value of the arguments, in bytes.

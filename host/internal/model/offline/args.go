@@ -39,13 +39,14 @@ type filling struct {
 	spent   bool     // the words go into a query: other strings take their defaults
 }
 
-// fill returns a call with the required arguments, and the optional place if the
-// question names one. It reports false where a required argument has no value.
+// fill returns a call with the required arguments, and the optional place and text
+// to keep if the question offers them. It reports false where a required argument has
+// no value.
 func (f *filling) fill(t tool) (invocation, bool) {
 	args := map[string]any{}
 	f.spent = f.spent || t.has(kindQuery)
 	for _, a := range t.args {
-		if !a.required && (a.kind != kindPlace || f.place == "") {
+		if !a.required && !f.offers(a) {
 			continue
 		}
 		value, ok := f.value(a)
@@ -55,6 +56,12 @@ func (f *filling) fill(t tool) (invocation, bool) {
 		args[a.name] = value
 	}
 	return invocation{t.name, args}, true
+}
+
+// offers tells whether the question has something for an argument that may be left
+// out.
+func (f *filling) offers(a argument) bool {
+	return a.kind == kindPlace && f.place != "" || a.kind == kindBody && f.body != ""
 }
 
 // value goes from the surest source to the weakest: what the schema allows, what

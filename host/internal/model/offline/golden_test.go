@@ -48,7 +48,7 @@ func deskTools() []abi.Tool {
 		deskTool("files_search", "Search the text of the workspace's files for words.",
 			`"query":{"type":"string"},"path":{"type":"string"},"limit":{"type":"integer"}`, `"query"`),
 		deskTool("files_write", "Write a text file in the workspace.",
-			`"path":{"type":"string"},"text":{"type":"string"},"append":{"type":"boolean"}`, `"path","text"`),
+			`"path":{"type":"string"},"text":{"type":"string"},"append":{"type":"boolean"}`, `"path"`),
 		deskTool("clock_now", "The current date and time.", ``, ``),
 	}
 }

@@ -14,6 +14,7 @@ import (
 )
 
 func seeds(f *testing.F) {
+	f.Helper()
 	f.Add(full())
 	f.Add([]byte(nil))
 	f.Add([]byte("\x00asm\x0d\x00\x01\x00"))
@@ -47,6 +48,7 @@ func FuzzRead(f *testing.F) {
 }
 
 func rewriteAll(t *testing.T, b []byte, before *wasm.Module) {
+	t.Helper()
 	out, err := wasm.Strip(b)
 	if err == nil {
 		out, err = wasm.RenameImport(out, func(m, n string) (string, string) { return m, n })

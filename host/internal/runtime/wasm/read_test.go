@@ -237,6 +237,7 @@ func TestLocalsOfAll(t *testing.T) {
 func TestReadAllocates(t *testing.T) {
 	hostile := Assemble(Section(1, Vec(Type(nil, nil))), Section(2, U32(10_000), bytes.Repeat([]byte{0}, 30)))
 	if got := testing.Benchmark(func(b *testing.B) {
+		b.Helper()
 		for b.Loop() {
 			if _, err := wasm.Read(hostile, wasm.Limits{}); err == nil {
 				b.Fatal("accepted")

@@ -1,0 +1,52 @@
+// Command naughty is an agent that misbehaves in the way its message names.
+package main
+
+import (
+	"os"
+	"strings"
+	"time"
+
+	"github.com/vespiary/vespiary/abi"
+	vespiary "github.com/vespiary/vespiary/sdk/go"
+)
+
+var _ = vespiary.Agent(handle)
+
+var kept [][]byte
+
+func handle(_ *vespiary.Context, e abi.Event) (abi.Reply, error) {
+	switch abi.TextOf(e.Content) {
+	case "spin":
+		for i := 0; ; i++ {
+			if i < 0 {
+				break
+			}
+		}
+	case "allocate":
+		for {
+			b := make([]byte, 16<<20)
+			for i := 0; i < len(b); i += 4096 {
+				b[i] = 1
+			}
+			kept = append(kept, b)
+		}
+	case "recurse":
+		return vespiary.Done(deeper("x")), nil
+	case "exit":
+		os.Exit(3)
+	case "panic":
+		panic("on purpose")
+	case "garbage":
+		return abi.Reply{Status: "perhaps"}, nil
+	case "sleep":
+		time.Sleep(time.Hour)
+		return vespiary.Done("rested"), nil
+	}
+	return vespiary.Done("I do"), nil
+}
+
+func deeper(s string) string {
+	return deeper(strings.Repeat(s, 2)[:1]) + s
+}
+
+func main() {}
