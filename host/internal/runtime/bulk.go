@@ -22,7 +22,7 @@ func inputRead(_ context.Context, i *nativeInstance, guest api.Module, s []uint6
 	if err != nil {
 		return err
 	}
-	return copyOut("input_read", guest, b, uint32(s[0]), uint32(s[1]))
+	return copyOut("input_read", guest, b, api.DecodeU32(s[0]), api.DecodeU32(s[1]))
 }
 
 // blockRead copies the first len bytes of a block to ptr; if there are fewer, all
@@ -32,14 +32,15 @@ func blockRead(_ context.Context, i *nativeInstance, guest api.Module, s []uint6
 	if err != nil {
 		return err
 	}
-	return copyOut("block_read", guest, b, uint32(s[1]), uint32(s[2]))
+	return copyOut("block_read", guest, b, api.DecodeU32(s[1]), api.DecodeU32(s[2]))
 }
 
 // blockNew makes a block of the len bytes at ptr; of none, 0.
 func blockNew(_ context.Context, i *nativeInstance, guest api.Module, s []uint64) error {
-	b, ok := readMemory(guest, uint32(s[0]), uint32(s[1]))
+	ptr, size := api.DecodeU32(s[0]), api.DecodeU32(s[1])
+	b, ok := readMemory(guest, ptr, size)
 	if !ok {
-		return outside("block_new", s[0], s[1])
+		return outside("block_new", ptr, size)
 	}
 	var err error
 	s[0], err = i.arena.write(b)
@@ -47,10 +48,10 @@ func blockNew(_ context.Context, i *nativeInstance, guest api.Module, s []uint64
 }
 
 func copyOut(call string, guest api.Module, b []byte, ptr, size uint32) error {
-	b = b[:min(len(b), int(size))]
-	target, ok := readMemory(guest, ptr, uint32(len(b)))
+	size = uint32(min(uint64(len(b)), uint64(size))) //nolint:gosec // not above size
+	target, ok := readMemory(guest, ptr, size)
 	if !ok {
-		return outside(call, uint64(ptr), uint64(len(b)))
+		return outside(call, ptr, size)
 	}
 	copy(target, b)
 	return nil
@@ -64,6 +65,6 @@ func readMemory(guest api.Module, ptr, size uint32) ([]byte, bool) {
 	return m.Read(ptr, size)
 }
 
-func outside(call string, ptr, size uint64) error {
+func outside(call string, ptr, size uint32) error {
 	return fmt.Errorf("%s: %d bytes at address %#x are outside of its memory", call, size, ptr)
 }

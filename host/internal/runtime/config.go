@@ -44,7 +44,7 @@ func (c Config) moduleConfig(current func() context.Context, end func(error)) wa
 		WithRandSource(c.Random).
 		WithWalltime(func() (int64, int32) {
 			t := c.Clock()
-			return t.Unix(), int32(t.Nanosecond())
+			return t.Unix(), int32(t.Nanosecond()) //nolint:gosec // below a billion
 		}, sys.ClockResolution(time.Microsecond)).
 		WithNanotime(func() int64 { return c.Clock().UnixNano() }, sys.ClockResolution(time.Nanosecond)).
 		WithNanosleep(func(ns int64) {

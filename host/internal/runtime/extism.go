@@ -67,7 +67,7 @@ func (e *extismEngine) Close(ctx context.Context) error {
 	open := slices.Collect(maps.Keys(e.open))
 	e.mu.Unlock()
 	for _, m := range open {
-		m.Close(ctx)
+		_ = m.Close(ctx) // never fails
 	}
 	return nil
 }
@@ -216,7 +216,7 @@ func (m *extismModule) Instantiate(ctx context.Context, c Config) (Instance, err
 	}
 	i := &extismInstance{module: m, world: c.world(m.engine.opts.Log), ctx: ctx}
 	i.free = func() { i.release(context.WithoutCancel(ctx)) }
-	p, err := m.plugin.Instance(callContext{ctx, i}, extism.PluginInstanceConfig{
+	p, err := m.plugin.Instance(withInstance(ctx, i), extism.PluginInstanceConfig{
 		ModuleConfig: c.moduleConfig(func() context.Context { return i.ctx }, i.abort),
 	})
 	if err != nil {
@@ -234,7 +234,7 @@ type extismInstance struct {
 	module *extismModule
 	plugin *extism.Plugin
 	world  world
-	ctx    context.Context // of the call under way
+	ctx    context.Context //nolint:containedctx // of the call under way, for the guest's sleep
 	cause  error           // with which a service ended the guest
 }
 
@@ -248,12 +248,12 @@ func (i *extismInstance) Call(ctx context.Context, export string, input []byte) 
 	if err := i.module.info.checkExport(export); err != nil {
 		return nil, err
 	}
-	if len(input) > int(i.module.engine.opts.MemoryLimit-2*wasm.PageSize) {
+	if uint64(len(input))+2*wasm.PageSize > i.module.engine.opts.MemoryLimit {
 		// The SDK would write it over the kernel's own data.
 		return nil, fmt.Errorf("plugin function %s: %d bytes of input do not fit its memory; raise the memory limit", export, len(input))
 	}
 	i.ctx, i.cause = ctx, nil
-	code, output, err := i.plugin.CallWithContext(callContext{ctx, i}, export, input)
+	code, output, err := i.plugin.CallWithContext(withInstance(ctx, i), export, input)
 	if err != nil && err.Error() == errSDKClosed {
 		reason = "it exited, or its time was over when its last call returned"
 		return nil, fmt.Errorf("%w: %s; make a new one", ErrUnusable, reason)

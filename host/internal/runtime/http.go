@@ -8,6 +8,8 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"github.com/tetratelabs/wazero/api"
+
 	"github.com/vespiary/vespiary/abi"
 )
 
@@ -124,7 +126,7 @@ func (w *world) keepHead(status int, headers map[string]string) error {
 
 // httpStatus implements http_status_code: of the last response, 0 before one.
 func httpStatus(_ context.Context, w *world, _ blockMemory, stack []uint64) error {
-	stack[0] = uint64(uint32(w.status))
+	stack[0] = api.EncodeI32(int32(w.status)) //nolint:gosec // statuses have three digits
 	return nil
 }
 

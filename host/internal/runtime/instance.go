@@ -61,8 +61,12 @@ func (l *life) kill(reason string) {
 // callContext finds the instance that a host function is called for. It is found
 // by value so that wrapping it does not lose it.
 type callContext struct {
-	context.Context
-	instance any
+	context.Context //nolint:containedctx // it is one
+	instance        any
+}
+
+func withInstance(ctx context.Context, instance any) context.Context {
+	return callContext{ctx, instance}
 }
 
 type instanceKey struct{}

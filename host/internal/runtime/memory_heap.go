@@ -13,7 +13,7 @@ func (m *heapMemory) Reallocate(size uint64) []byte {
 	if size > m.limit {
 		return nil
 	}
-	if grown := int(size) - len(m.b); grown > 0 {
+	if grown := int(size) - len(m.b); grown > 0 { //nolint:gosec // within the limit
 		m.b = append(slices.Clip(m.b), make([]byte, grown)...)
 	}
 	return m.b[:size]

@@ -15,8 +15,8 @@ type mapping struct{ b []byte }
 
 // newMemory makes the memory of an instance.
 func newMemory(_, limit uint64) experimental.LinearMemory {
-	b, err := syscall.Mmap(-1, 0, int(limit), syscall.PROT_READ|syscall.PROT_WRITE,
-		syscall.MAP_PRIVATE|syscall.MAP_ANON|syscall.MAP_NORESERVE)
+	b, err := syscall.Mmap(-1, 0, int(limit), //nolint:gosec // at most maxMemory
+		syscall.PROT_READ|syscall.PROT_WRITE, syscall.MAP_PRIVATE|syscall.MAP_ANON|syscall.MAP_NORESERVE)
 	if err != nil {
 		return &heapMemory{limit: limit} // no address space left: grow by copying
 	}

@@ -143,7 +143,7 @@ func (e *native) Close(ctx context.Context) error {
 	open := slices.Collect(maps.Keys(e.open))
 	e.mu.Unlock()
 	for _, m := range open {
-		m.Close(ctx)
+		_ = m.Close(ctx) // never fails
 	}
 	return nil
 }
@@ -196,7 +196,7 @@ func (c *code) compile(ctx context.Context, module []byte, o Options) {
 	cached := c.err
 	c.free(ctx)
 	if c.err = c.compileCached(ctx, module, o, ""); c.err == nil {
-		o.Log.Warn("compiled a module without the cache; free its disk or empty it", "dir", o.CacheDir, "error", cached)
+		o.Log.WarnContext(ctx, "compiled a module without the cache; free its disk or empty it", "dir", o.CacheDir, "error", cached)
 	}
 }
 
@@ -233,8 +233,8 @@ func runtimeConfig(o Options, dir string) (wazero.RuntimeConfig, wazero.Compilat
 	return config.WithCompilationCache(cache), cache, nil
 }
 
-// free implements the end of code; failures only concern memory that wazero's
-// finalizers return later.
+// free returns what the code takes. Its failures only concern memory that
+// wazero's finalizers return later.
 func (c *code) free(ctx context.Context) {
 	if c.runtime != nil {
 		_ = c.runtime.Close(ctx)

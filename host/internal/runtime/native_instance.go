@@ -24,7 +24,7 @@ type nativeInstance struct {
 	vars  vars
 	env   map[string]string // Config.Vars
 
-	ctx   context.Context // of the call under way
+	ctx   context.Context //nolint:containedctx // of the call under way, for the guest's sleep
 	cause error           // with which a host function ended the guest
 }
 
@@ -61,7 +61,7 @@ func (i *nativeInstance) start(ctx context.Context, c Config) error {
 		i.memory = newMemory(size, limit)
 		return i.memory
 	})
-	cctx := callContext{experimental.WithMemoryAllocator(ctx, allocator), i}
+	cctx := withInstance(experimental.WithMemoryAllocator(ctx, allocator), i)
 	var err error
 	i.guest, err = i.module.code.runtime.InstantiateModule(cctx, i.module.code.compiled,
 		c.moduleConfig(func() context.Context { return i.ctx }, i.abort))
@@ -105,7 +105,7 @@ func (i *nativeInstance) Call(ctx context.Context, export string, input []byte) 
 		return nil, err
 	}
 	var stack [1]uint64
-	err = f.CallWithStack(callContext{ctx, i}, stack[:])
+	err = f.CallWithStack(withInstance(ctx, i), stack[:])
 	if i.cause == nil && exitedWell(err) {
 		reason, stack[0], err = "it exited", 0, nil
 	}
@@ -114,7 +114,7 @@ func (i *nativeInstance) Call(ctx context.Context, export string, input []byte) 
 		reason = t.Reason
 		return nil, t
 	}
-	return i.result(export, uint32(stack[0]))
+	return i.result(export, api.DecodeU32(stack[0]))
 }
 
 // exitedWell reports whether a guest ended itself with code 0, which Extism

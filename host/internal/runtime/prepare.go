@@ -77,7 +77,7 @@ func newPreparer(o Options, bulk bool) (preparer, error) {
 func wasiTypes() (map[string]wasm.FuncType, error) {
 	ctx := context.Background()
 	r := wazero.NewRuntimeWithConfig(ctx, wazero.NewRuntimeConfigInterpreter())
-	defer r.Close(ctx)
+	defer func() { _ = r.Close(ctx) }()
 	if _, err := wasi_snapshot_preview1.Instantiate(ctx, r); err != nil {
 		return nil, err
 	}

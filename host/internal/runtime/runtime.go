@@ -116,4 +116,6 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
-func (o Options) pages() uint32 { return uint32(o.MemoryLimit / wasm.PageSize) }
+func (o Options) pages() uint32 {
+	return uint32(o.MemoryLimit / wasm.PageSize) //nolint:gosec // at most 65536
+}

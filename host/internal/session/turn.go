@@ -337,8 +337,20 @@ func (a *actor) park(ctx context.Context, reason string) error {
 	return errParked
 }
 
+// maxGuestLog is how many lines one activation may write to the host's log.
+const maxGuestLog = 200
+
+// guestLog passes on what a guest prints and logs, up to a bound: a guest that dies
+// prints all it knows, and one that loops never ends.
 func (a *actor) guestLog(ctx context.Context, plugin string) func(slog.Level, string) {
+	lines := 0
 	return func(level slog.Level, msg string) {
+		if lines++; lines > maxGuestLog {
+			return
+		}
+		if lines == maxGuestLog {
+			msg = "more of this guest is not logged"
+		}
 		a.svc.opt.Log.Log(ctx, level, msg, "plugin", plugin, "session", a.open.Session.ID)
 	}
 }

@@ -50,7 +50,7 @@ func WithSection(module []byte, name string, payload []byte) ([]byte, error) {
 func RenameImport(module []byte, f func(module, name string) (string, string)) ([]byte, error) {
 	return rewrite(module, idImport, func(c *cursor) []byte {
 		n := c.count("imports", maxImports, 4)
-		out := binary.AppendUvarint(nil, uint64(n))
+		out := appendCount(nil, n)
 		for range n {
 			mod, name := f(c.name(), c.name())
 			out = appendString(appendString(out, mod), name)
@@ -84,7 +84,7 @@ func (c *cursor) importType() {
 func ClampTables(module []byte, limit uint32) ([]byte, error) {
 	return rewrite(module, idTable, func(c *cursor) []byte {
 		n := c.count("tables", maxTables, 3)
-		out := binary.AppendUvarint(nil, uint64(n))
+		out := appendCount(nil, n)
 		for range n {
 			out = append(out, c.u8(), 1)
 			r := c.limits("table")
@@ -129,14 +129,18 @@ func join(all []section) []byte {
 			name = appendString(nil, s.name)
 		}
 		out = append(out, s.id)
-		out = binary.AppendUvarint(out, uint64(len(name)+len(s.body)))
+		out = appendCount(out, len(name)+len(s.body))
 		out = append(append(out, name...), s.body...)
 	}
 	return out
 }
 
 func appendString(b []byte, s string) []byte {
-	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
+	return append(appendCount(b, len(s)), s...)
+}
+
+func appendCount(b []byte, n int) []byte {
+	return binary.AppendUvarint(b, uint64(n)) //nolint:gosec // counts are not negative
 }
 
 // validNames reports whether a name section holds what it declares. Only the

@@ -3,7 +3,6 @@ package main
 
 import (
 	"os"
-	"strings"
 	"time"
 
 	"github.com/vespiary/vespiary/abi"
@@ -31,7 +30,7 @@ func handle(_ *vespiary.Context, e abi.Event) (abi.Reply, error) {
 			kept = append(kept, b)
 		}
 	case "recurse":
-		return vespiary.Done(deeper("x")), nil
+		return vespiary.Done(string(deeper([]byte("x")))), nil
 	case "exit":
 		os.Exit(3)
 	case "panic":
@@ -45,8 +44,11 @@ func handle(_ *vespiary.Context, e abi.Event) (abi.Reply, error) {
 	return vespiary.Done("I do"), nil
 }
 
-func deeper(s string) string {
-	return deeper(strings.Repeat(s, 2)[:1]) + s
+// deeper needs much stack for each step, so that it ends soon.
+func deeper(b []byte) []byte {
+	var frame [64 << 10]byte
+	copy(frame[:], b)
+	return append(deeper(frame[:len(b)]), frame[0])
 }
 
 func main() {}
