@@ -57,13 +57,13 @@ func CodeOf(err error) ErrorCode {
 // The causes that end a turn from inside a call. They are the cause of the call's
 // context, or what a guest's host call returns.
 var (
-	// CauseStopping: the host stops. Nothing is recorded of the call; the turn goes on
+	// ErrStopping means that the host stops. Nothing is recorded of the call; the turn goes on
 	// when a host takes the session up again.
-	CauseStopping = errors.New("the host is stopping")
-	// CauseCancelled: somebody cancelled the turn.
-	CauseCancelled = errors.New("the turn was cancelled")
-	// CauseDiverged: the guest did not repeat the calls that its journal records.
-	CauseDiverged = errors.New("the guest diverged from its journal")
-	// CauseJournalEnds: a replayed guest made a call that is not recorded.
-	CauseJournalEnds = errors.New("the journal ends here")
+	ErrStopping = errors.New("the host is stopping")
+	// ErrCancelled means that somebody cancelled the turn.
+	ErrCancelled = errors.New("the turn was cancelled")
+	// ErrDiverged means that the guest did not repeat the calls that its journal records.
+	ErrDiverged = errors.New("the guest diverged from its journal")
+	// ErrJournalEnds means that a replayed guest made a call that is not recorded.
+	ErrJournalEnds = errors.New("the journal ends here")
 )

@@ -54,14 +54,17 @@ func run(in io.Reader, out io.Writer) (failed bool, err error) {
 	for lines.Scan() {
 		var e event
 		if json.Unmarshal(lines.Bytes(), &e) != nil {
-			fmt.Fprintln(out, lines.Text()) // go's own words, such as a broken go.mod
+			c.say("%s\n", lines.Text()) // go's own words, such as of a broken go.mod
 			continue
 		}
 		c.take(e)
 	}
-	fmt.Fprintf(out, "%d passed, %d failed, %d skipped\n", c.passed, c.failed, c.skipped)
+	c.say("%d passed, %d failed, %d skipped\n", c.passed, c.failed, c.skipped)
 	return c.failed > 0 || c.passed == 0, lines.Err()
 }
+
+// say prints; a reader that has gone away changes nothing of what is counted.
+func (c *counter) say(format string, args ...any) { _, _ = fmt.Fprintf(c.out, format, args...) }
 
 func (c *counter) take(e event) {
 	switch e.Action {
@@ -69,9 +72,9 @@ func (c *counter) take(e event) {
 		if c.builds[e.ImportPath] == nil {
 			c.builds[e.ImportPath] = &strings.Builder{}
 		}
-		c.builds[e.ImportPath].WriteString(e.Output)
+		_, _ = c.builds[e.ImportPath].WriteString(e.Output)
 	case "build-fail":
-		fmt.Fprint(c.out, c.builds[e.ImportPath])
+		c.say("%s", c.builds[e.ImportPath])
 	case "output":
 		c.test(e).output.WriteString(e.Output)
 	case "pass", "fail", "skip":
@@ -115,9 +118,9 @@ func (c *counter) finish(e event) {
 		if c.failed == before {
 			c.failed++
 		}
-		fmt.Fprint(c.out, tests[""].output.String())
+		c.say("%s", &tests[""].output)
 	case len(tests) > 1:
-		fmt.Fprintf(c.out, "ok\t%s\t%.1fs\n", e.Package, e.Elapsed)
+		c.say("ok\t%s\t%.1fs\n", e.Package, e.Elapsed)
 	}
 }
 
@@ -125,11 +128,11 @@ func (c *counter) count(t *test) {
 	switch {
 	case t.result == "skip":
 		c.skipped++
-		fmt.Fprint(c.out, t.output.String())
+		c.say("%s", &t.output)
 	case t.result == "pass" && !t.parent:
 		c.passed++
 	case t.result != "pass":
-		fmt.Fprint(c.out, t.output.String())
+		c.say("%s", &t.output)
 		if !t.parent || t.result == "" {
 			c.failed++
 		}

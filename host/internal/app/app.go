@@ -54,7 +54,7 @@ func (App) CreateKey(ctx context.Context, cfg *config.Config, name string) (stri
 	if err != nil {
 		return "", err
 	}
-	k, err := keys.New(keys.Options{Store: s, Now: time.Now})
+	k, err := keys.New(keys.Options{Store: s, Now: time.Now}) //nolint:forbidigo // the command line lives in real time
 	if err != nil {
 		return "", errors.Join(err, s.Close())
 	}

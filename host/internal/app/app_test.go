@@ -163,7 +163,7 @@ func serve(t *testing.T, dir string) *served {
 }
 
 // do makes a request and returns status and body.
-func (s *served) do(method, path string, body any, header ...string) (int, []byte) {
+func (s *served) do(method, path string, body any) (int, []byte) {
 	s.t.Helper()
 	b, err := json.Marshal(body)
 	if err != nil {
@@ -175,14 +175,11 @@ func (s *served) do(method, path string, body any, header ...string) (int, []byt
 	}
 	r.Header.Set("Authorization", "Bearer "+s.key)
 	r.Header.Set("Content-Type", "application/json")
-	for i := 0; i+1 < len(header); i += 2 {
-		r.Header.Set(header[i], header[i+1])
-	}
 	res, err := http.DefaultClient.Do(r)
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	defer res.Body.Close()
+	defer func() { _ = res.Body.Close() }()
 	out, err := io.ReadAll(res.Body)
 	if err != nil {
 		s.t.Fatal(err)
@@ -216,7 +213,7 @@ func (s *served) upload(name string, module []byte) (int, []byte) {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	defer res.Body.Close()
+	defer func() { _ = res.Body.Close() }()
 	body, err := io.ReadAll(res.Body)
 	if err != nil {
 		s.t.Fatal(err)

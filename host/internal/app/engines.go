@@ -56,7 +56,7 @@ func (e *engines) Close(ctx context.Context) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	for _, l := range e.loaders {
-		l.Close()
+		l.Close() //nolint:contextcheck // it waits for nothing
 	}
 	var errs []error
 	for _, engine := range e.engines {

@@ -67,7 +67,7 @@ type Host struct {
 // be called.
 func Open(ctx context.Context, cfg *config.Config, opt Options) (*Host, error) {
 	if opt.Now == nil {
-		opt.Now = time.Now
+		opt.Now = time.Now //nolint:forbidigo // the default of what is injected
 	}
 	if opt.Log == nil {
 		opt.Log = slog.New(slog.DiscardHandler)

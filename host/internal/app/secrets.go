@@ -15,7 +15,7 @@ import (
 // makes it when the folder is new.
 func masterKey(data string) ([]byte, error) {
 	path := filepath.Join(data, "master.key")
-	b, err := os.ReadFile(path) //nolint:gosec // a file of the data folder
+	b, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return newMasterKey(data, path)
 	}
@@ -44,7 +44,7 @@ func newMasterKey(data, path string) ([]byte, error) {
 
 // writeSecret writes a new file that only its owner can read, durably.
 func writeSecret(path string, b []byte) error {
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600) //nolint:gosec // a file of the data folder
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return err
 	}

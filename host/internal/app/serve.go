@@ -32,7 +32,7 @@ const drain = 10 * time.Second
 // in good order and closes the host. ready is called once requests are accepted.
 func (h *Host) Serve(ctx context.Context, ready func(url string)) error {
 	cfg := h.desired.Load().config
-	server, err := h.server(cfg)
+	server, err := h.server(cfg) //nolint:contextcheck // it begins nothing yet
 	if err != nil {
 		return errors.Join(err, h.Close(ctx))
 	}

@@ -32,7 +32,7 @@ const (
 // code: 1 if what was asked for failed, 2 if it was not understood.
 func Run(ctx context.Context, args []string, stdio Stdio, app App) int {
 	r := &runner{app: app, in: stdio.In, out: printer{stdio.Out}, err: printer{stdio.Err}}
-	root := r.root()
+	root := r.root() //nolint:contextcheck // each command gets its context when it runs
 	root.SetArgs(args)
 	root.SetIn(stdio.In)
 	root.SetOut(stdio.Out)

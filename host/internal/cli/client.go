@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"encoding/json"
 	"encoding/pem"
 	"errors"
@@ -55,9 +54,9 @@ func pinned(file string) (*tls.Config, error) {
 		return nil, fmt.Errorf("%s holds no certificate in PEM form", file)
 	}
 	return &tls.Config{
-		InsecureSkipVerify: true, //nolint:gosec // VerifyPeerCertificate is stricter
-		VerifyPeerCertificate: func(raw [][]byte, _ [][]*x509.Certificate) error {
-			if len(raw) == 0 || !bytes.Equal(raw[0], block.Bytes) {
+		InsecureSkipVerify: true, //nolint:gosec // VerifyConnection is stricter
+		VerifyConnection: func(s tls.ConnectionState) error {
+			if len(s.PeerCertificates) == 0 || !bytes.Equal(s.PeerCertificates[0].Raw, block.Bytes) {
 				return errors.New("the host shows another certificate than the configuration names")
 			}
 			return nil

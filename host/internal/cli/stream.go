@@ -11,6 +11,7 @@ import (
 	"iter"
 	"net/http"
 	"net/url"
+	"slices"
 	"time"
 
 	"github.com/vespiary/vespiary/host"
@@ -61,11 +62,11 @@ type sseEvent struct {
 // errBroken ends a stream whose connection was lost before its last event.
 var errBroken = errors.New("the stream broke off")
 
-// events yields the host's events of an answer that streams them.
-func events(response *http.Response) iter.Seq2[host.StreamEvent, error] {
+// events yields the host's events of a stream, and closes it.
+func events(stream io.ReadCloser) iter.Seq2[host.StreamEvent, error] {
 	return func(yield func(host.StreamEvent, error) bool) {
-		defer response.Body.Close() //nolint:errcheck // read to its end, or of no more use
-		for e, err := range sse(response.Body) {
+		defer stream.Close() //nolint:errcheck // read to its end, or of no more use
+		for e, err := range sse(stream) {
 			var event host.StreamEvent
 			switch {
 			case err != nil:
@@ -101,19 +102,19 @@ func problem(data []byte) error {
 // where it was: the turn is durable.
 func (r *runner) invoke(ctx context.Context, agent, text, session string) iter.Seq2[host.StreamEvent, error] {
 	return func(yield func(host.StreamEvent, error) bool) {
-		response, err := r.post(ctx, agent, text, session)
+		stream, session, err := r.post(ctx, agent, text, session)
 		if err != nil {
 			yield(host.StreamEvent{}, err)
 			return
 		}
-		f := follower{session: response.Header.Get("X-Session-Id")}
+		f := follower{session: session}
 		for {
-			more, err := f.take(events(response), yield)
+			more, err := f.take(events(stream), yield)
 			if err == nil && !more {
 				return
 			}
 			if err == nil || errors.Is(err, errBroken) {
-				response, err = r.resume(ctx, f)
+				stream, err = r.resume(ctx, f)
 			}
 			if err != nil {
 				yield(host.StreamEvent{}, err)
@@ -123,17 +124,22 @@ func (r *runner) invoke(ctx context.Context, agent, text, session string) iter.S
 	}
 }
 
-func (r *runner) post(ctx context.Context, agent, text, session string) (*http.Response, error) {
+// post gives an agent a message and returns the stream of its turn with the session.
+func (r *runner) post(ctx context.Context, agent, text, session string) (io.ReadCloser, string, error) {
 	c, err := r.connect(ctx)
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
 	body, err := json.Marshal(map[string]string{"content": text, "session": session})
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
 	header := http.Header{"Content-Type": {"application/json"}, "Accept": {"text/event-stream"}}
-	return c.send(ctx, http.MethodPost, "/v1/agents/"+url.PathEscape(agent)+"/invocations", nil, body, header)
+	response, err := c.send(ctx, http.MethodPost, "/v1/agents/"+url.PathEscape(agent)+"/invocations", nil, body, header)
+	if err != nil {
+		return nil, "", err
+	}
+	return response.Body, response.Header.Get("X-Session-Id"), nil
 }
 
 // follower remembers how far a turn was followed.
@@ -169,11 +175,14 @@ const (
 	attemptPause = time.Second
 )
 
-// resume connects again and returns the events after the last one.
-func (r *runner) resume(ctx context.Context, f follower) (*http.Response, error) {
+// final are the refusals that patience does not change.
+var final = []host.ErrorCode{host.ErrUnauthorized, host.ErrForbidden, host.ErrNotFound, host.ErrInvalid}
+
+// resume connects again and returns the stream of what follows the last event.
+func (r *runner) resume(ctx context.Context, f follower) (io.ReadCloser, error) {
 	pause := time.NewTimer(0)
 	defer pause.Stop()
-	failed := errBroken
+	var failed error
 	for range attempts {
 		select {
 		case <-ctx.Done():
@@ -181,18 +190,28 @@ func (r *runner) resume(ctx context.Context, f follower) (*http.Response, error)
 		case <-pause.C:
 		}
 		pause.Reset(attemptPause)
-		c, err := r.connect(ctx)
-		if err == nil {
-			header := http.Header{"Accept": {"text/event-stream"}}
-			if f.last != "" {
-				header.Set("Last-Event-ID", f.last)
-			}
-			var response *http.Response
-			if response, err = c.send(ctx, http.MethodGet, "/v1/sessions/"+url.PathEscape(f.session)+"/events", nil, nil, header); err == nil {
-				return response, nil
-			}
+		stream, err := r.reconnect(ctx, f)
+		if err == nil || slices.Contains(final, host.CodeOf(err)) {
+			return stream, err
 		}
 		failed = err
 	}
 	return nil, fmt.Errorf("follow session %s: %w; the turn goes on, see vespiary sessions show %s", f.session, failed, f.session)
+}
+
+// reconnect looks for the host anew: after a restart it may answer elsewhere.
+func (r *runner) reconnect(ctx context.Context, f follower) (io.ReadCloser, error) {
+	c, err := r.connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	header := http.Header{"Accept": {"text/event-stream"}}
+	if f.last != "" {
+		header.Set("Last-Event-ID", f.last)
+	}
+	response, err := c.send(ctx, http.MethodGet, "/v1/sessions/"+url.PathEscape(f.session)+"/events", nil, nil, header)
+	if err != nil {
+		return nil, err
+	}
+	return response.Body, nil
 }

@@ -19,7 +19,7 @@ import (
 // why there is nothing to decide about.
 func (t *Turn) classify(ctx context.Context, c *host.Call) (time.Duration, *abi.Error) {
 	capability := t.gate.opt.Capabilities[c.Name]
-	if errors.Is(context.Cause(ctx), host.CauseCancelled) {
+	if errors.Is(context.Cause(ctx), host.ErrCancelled) {
 		return 0, &abi.Error{Code: abi.CodeCancelled, Message: "the turn was cancelled"}
 	}
 	if capability == nil {

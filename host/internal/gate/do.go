@@ -25,10 +25,10 @@ func (t *Turn) Do(ctx context.Context, run *host.Run, path, name string, request
 		return d, err
 	}
 	if t.opt.Mode == Replay {
-		return d, host.CauseJournalEnds
+		return d, host.ErrJournalEnds
 	}
-	if errors.Is(context.Cause(ctx), host.CauseStopping) {
-		return d, host.CauseStopping
+	if errors.Is(context.Cause(ctx), host.ErrStopping) {
+		return d, host.ErrStopping
 	}
 	limit, refusal := t.classify(ctx, c)
 	var evidence json.RawMessage
@@ -168,7 +168,7 @@ func (t *Turn) failure(turn context.Context, c *host.Call, err error) (*abi.Erro
 		return nil, nil
 	}
 	cause := context.Cause(turn)
-	if errors.Is(cause, host.CauseStopping) {
+	if errors.Is(cause, host.ErrStopping) {
 		return nil, cause
 	}
 	if fatal, ok := errors.AsType[*Fatal](err); ok {
@@ -177,9 +177,9 @@ func (t *Turn) failure(turn context.Context, c *host.Call, err error) (*abi.Erro
 	once := recoveryOf(c) == abi.RecoverOnce && c.Class.Kind.Has(host.Effect)
 	result, isResult := errors.AsType[*abi.Error](err)
 	switch {
-	case errors.Is(cause, host.CauseCancelled) && once:
+	case errors.Is(cause, host.ErrCancelled) && once:
 		return &abi.Error{Code: abi.CodeUnknownOutcome, Message: "the turn was cancelled while " + c.Name + " was under way; it may have happened"}, nil
-	case errors.Is(cause, host.CauseCancelled):
+	case errors.Is(cause, host.ErrCancelled):
 		return &abi.Error{Code: abi.CodeCancelled, Message: "the turn was cancelled"}, nil
 	case isResult:
 		return result, nil

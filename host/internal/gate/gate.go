@@ -62,7 +62,7 @@ type Mode int
 // The modes. What the journal answers is returned in all of them.
 const (
 	Live   Mode = iota // decide, record, perform
-	Replay             // stop with host.CauseJournalEnds
+	Replay             // stop with host.ErrJournalEnds
 	Dry                // decide, perform nothing
 	Shadow             // decide, perform observations only
 )

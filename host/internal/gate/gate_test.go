@@ -9,7 +9,6 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -19,218 +18,9 @@ import (
 	"github.com/vespiary/vespiary/abi"
 	"github.com/vespiary/vespiary/host"
 	"github.com/vespiary/vespiary/host/internal/gate"
-	"github.com/vespiary/vespiary/host/internal/journal"
-	"github.com/vespiary/vespiary/host/internal/store"
 	words "github.com/vespiary/vespiary/host/store"
 	"github.com/vespiary/vespiary/policy"
-	"github.com/vespiary/vespiary/policy/cedar"
 )
-
-// world is a real journal in a real store behind a real policy, in front of
-// capabilities that note what was performed.
-type world struct {
-	t         testing.TB
-	store     *store.Local
-	journals  *journal.Journals
-	log       *journal.Log
-	gate      *gate.Gate
-	mu        sync.Mutex
-	performed []string
-	caps      map[string]host.Capability
-	turns     int
-}
-
-const policies = `
-@id("reads") permit (principal, action == Action::"fileRead", resource);
-@id("writes") permit (principal, action == Action::"fileWrite", resource) unless { resource.path == "locked" };
-@id("locked") forbid (principal, action == Action::"fileWrite", resource) when { resource.path == "locked" };
-@id("speaks") permit (principal, action in [Action::"emit", Action::"reply"], resource);
-@id("thinks") permit (principal, action == Action::"callModel", resource);
-@id("shallow") forbid (principal, action == Action::"fileRead", resource) when { principal.depth > 0 && resource.path == "private" };
-`
-
-func newWorld(t testing.TB) *world {
-	t.Helper()
-	w := &world{t: t}
-	s, err := store.Open(context.Background(), store.Options{Dir: t.TempDir(), Edge: true, MinFree: 1})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = s.Close() })
-	keys, err := journal.NewKeys(s, bytes.Repeat([]byte{1}, 32))
-	if err != nil {
-		t.Fatal(err)
-	}
-	w.store, w.journals = s, journal.New(s, keys, journal.Options{Now: time.Now})
-	w.log, err = w.journals.Create(t.Context(), host.Open{Session: host.Session{ID: "s", Tenant: "t", Owner: "ann"}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	set, err := cedar.Compile(map[string][]byte{"test.cedar": []byte(policies)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	w.caps = map[string]host.Capability{
-		"read":       &capability{w: w, action: "fileRead", kind: host.Observe, recovery: abi.RecoverRead},
-		"write":      &capability{w: w, action: "fileWrite", kind: host.Effect, recovery: abi.RecoverOnce},
-		"keyed":      &capability{w: w, action: "fileWrite", kind: host.Effect, recovery: abi.RecoverKeyed},
-		"think":      &capability{w: w, action: "callModel", kind: host.Egress, recovery: abi.RecoverRetry, tokens: 100},
-		abi.CallEmit: session{"emit"},
-		"reply":      session{"reply"},
-	}
-	w.gate = gate.New(gate.Options{Capabilities: w.caps, Policy: cedar.New(set), Now: time.Now, Log: slog.New(slog.DiscardHandler)})
-	return w
-}
-
-// capability notes each performance and answers with the request's path.
-type capability struct {
-	w        *world
-	action   string
-	kind     host.Kind
-	recovery abi.Recovery
-	tokens   int64
-	perform  func(ctx context.Context, c *host.Call) (host.Output, error)
-}
-
-func (k *capability) Classify(_ context.Context, c *host.Call) (host.Class, error) {
-	var in struct{ Path string }
-	if err := json.Unmarshal(c.Request, &in); err != nil {
-		return host.Class{}, &abi.Error{Code: abi.CodeInvalid, Message: "not JSON"}
-	}
-	class := host.Class{Action: k.action, Kind: k.kind, Recovery: k.recovery, State: in.Path, Tokens: k.tokens}
-	switch k.action {
-	case "callModel":
-		class.Resource = policy.Entity{UID: policy.UID{Type: "Model", ID: "m"}, Attrs: map[string]any{"name": "m"}}
-	default:
-		class.Resource = policy.Entity{
-			UID:   policy.UID{Type: "File", ID: in.Path},
-			Attrs: map[string]any{"path": in.Path, "inside": true, "readOnly": false},
-		}
-	}
-	return class, nil
-}
-
-func (k *capability) Perform(ctx context.Context, c *host.Call) (host.Output, error) {
-	k.w.mu.Lock()
-	k.w.performed = append(k.w.performed, fmt.Sprintf("%s %s %v #%d", c.Name, c.Path, c.Class.State, c.Attempt))
-	k.w.mu.Unlock()
-	if k.perform != nil {
-		return k.perform(ctx, c)
-	}
-	ok, _ := json.Marshal(c.Class.State)
-	return host.Output{OK: ok, Usage: abi.Usage{InputTokens: k.tokens}}, nil
-}
-
-type session struct{ action string }
-
-func (s session) Classify(_ context.Context, c *host.Call) (host.Class, error) {
-	return host.Class{Action: s.action, Kind: host.Egress, Recovery: abi.RecoverTxn, Resource: policy.Entity{
-		UID: policy.UID{Type: "Session", ID: c.Run.Session}, Attrs: map[string]any{"owner": policy.UID{Type: "User", ID: c.Run.Owner}},
-	}}, nil
-}
-
-func (session) Perform(context.Context, *host.Call) (host.Output, error) {
-	return host.Output{Derived: true}, nil
-}
-
-func run(parent *host.Run, path string) *host.Run {
-	agent := policy.UID{Type: "Agent", ID: "a"}
-	task := policy.UID{Type: "Task", ID: "k"}
-	user := policy.UID{Type: "User", ID: "ann"}
-	module := policy.UID{Type: "Module", ID: "sha256:0"}
-	r := &host.Run{
-		ID: "s/" + path, Session: "s", Task: "k", Tenant: "t", User: "ann", Owner: "ann", Agent: &host.Agent{Name: "a"},
-		Module: "sha256:0", Plugin: "p", Needs: []string{"read", "write", "keyed", "think", "emit"}, Turn: 1, Path: path, Parent: parent,
-	}
-	entity := policy.Entity{UID: policy.UID{Type: "Run", ID: r.ID}, Parents: []policy.UID{agent, task}, Attrs: map[string]any{
-		"agent": agent, "task": task, "module": module, "user": user, "depth": int64(0),
-	}}
-	known := []policy.Entity{
-		{UID: agent, Attrs: map[string]any{"module": module}},
-		{UID: task, Attrs: map[string]any{"state": "active", "user": user}},
-		{UID: user, Attrs: map[string]any{"name": "ann"}},
-		{UID: module, Attrs: map[string]any{"name": "p", "version": ""}},
-	}
-	if parent != nil {
-		r.Depth = parent.Depth + 1
-		entity.Attrs["depth"] = int64(r.Depth)
-		entity.Attrs["parent"] = policy.UID{Type: "Run", ID: parent.ID}
-		entity.Parents = append(entity.Parents, policy.UID{Type: "Run", ID: parent.ID})
-		known = parent.Known.Entities
-	}
-	r.Known = &policy.Known{Entities: append(slices.Clone(known), entity)}
-	return r
-}
-
-// begin starts the passage of turn 1 with what the journal has of it.
-func (w *world) begin(opt gate.TurnOptions) (*gate.Turn, *gate.Guest) {
-	w.t.Helper()
-	for e, err := range w.journals.Read(context.Background(), "t", "s", 1) {
-		if host.CodeOf(err) == host.ErrNotFound {
-			break
-		}
-		if err != nil {
-			w.t.Fatal(err)
-		}
-		if e.Kind != host.EntryOpen {
-			opt.Past = append(opt.Past, e)
-		}
-	}
-	opt.Session, opt.Journal = "s", w.log
-	opt.Payload = func(ctx context.Context, e host.Entry) ([]byte, error) { return w.journals.Payload(ctx, "t", e) }
-	if opt.Label.Sources == nil {
-		opt.Label = abi.Label{Integrity: abi.Trusted, Readers: []string{"ann"}, Sources: []string{"user:ann"}}
-	}
-	turn, err := w.gate.Begin(opt)
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	return turn, turn.Guest(run(nil, "1"), time.Unix(1, 0))
-}
-
-// crash loses what was not committed and takes the session over.
-func (w *world) crash() {
-	w.t.Helper()
-	var err error
-	if w.log, err = w.journals.Acquire(context.Background(), "t", "s"); err != nil {
-		w.t.Fatal(err)
-	}
-}
-
-func (w *world) commit() {
-	w.t.Helper()
-	if err := w.log.Commit(context.Background()); err != nil {
-		w.t.Fatal(err)
-	}
-}
-
-func (w *world) took() []string {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	out := w.performed
-	w.performed = nil
-	return out
-}
-
-func call(t testing.TB, g *gate.Guest, name, request string) abi.Result {
-	t.Helper()
-	b, err := g.Call(context.Background(), name, []byte(request))
-	if err != nil {
-		t.Fatal(err)
-	}
-	var r abi.Result
-	if err := json.Unmarshal(b, &r); err != nil {
-		t.Fatal(err)
-	}
-	return r
-}
-
-func code(r abi.Result) abi.Code {
-	if r.Error == nil {
-		return ""
-	}
-	return r.Error.Code
-}
 
 func TestEveryCallIsDecided(t *testing.T) {
 	w := newWorld(t)
@@ -399,14 +189,14 @@ func TestDivergenceIsNamed(t *testing.T) {
 		w.crash()
 		_, g = w.begin(gate.TurnOptions{})
 		_, err := g.Call(context.Background(), tt.name, []byte(tt.request))
-		if !errors.Is(err, host.CauseDiverged) || !strings.Contains(err.Error(), "1/1") {
+		if !errors.Is(err, host.ErrDiverged) || !strings.Contains(err.Error(), "1/1") {
 			t.Errorf("%v: %v", tt, err)
 		}
 	}
 	w.crash()
 	turn, g := w.begin(gate.TurnOptions{})
 	call(t, g, "read", `{"path":"a"}`)
-	if err := turn.Finish(); !errors.Is(err, host.CauseDiverged) || !strings.Contains(err.Error(), "1/2") {
+	if err := turn.Finish(); !errors.Is(err, host.ErrDiverged) || !strings.Contains(err.Error(), "1/2") {
 		t.Errorf("a turn that stops short: %v", err)
 	}
 	if got := w.took(); len(got) != 2 {
@@ -487,7 +277,7 @@ func TestModes(t *testing.T) {
 	w.commit()
 	_, g = w.begin(gate.TurnOptions{Mode: gate.Replay})
 	call(t, g, "read", `{"path":"x"}`)
-	if _, err := g.Call(context.Background(), "read", []byte(`{"path":"y"}`)); !errors.Is(err, host.CauseJournalEnds) {
+	if _, err := g.Call(context.Background(), "read", []byte(`{"path":"y"}`)); !errors.Is(err, host.ErrJournalEnds) {
 		t.Errorf("replay goes on after the journal: %v", err)
 	}
 }
@@ -536,66 +326,15 @@ func TestLabelsTaintTheSession(t *testing.T) {
 	}
 }
 
-func TestParallelCalls(t *testing.T) {
-	w := newWorld(t)
-	release := map[string]chan struct{}{"a": make(chan struct{}), "b": make(chan struct{}), "c": make(chan struct{})}
-	w.caps["read"].(*capability).perform = func(_ context.Context, c *host.Call) (host.Output, error) {
-		path := c.Class.State.(string)
-		<-release[path]
-		ok, _ := json.Marshal(path)
-		return host.Output{OK: ok}, nil
-	}
-	script := func(g *gate.Guest, order []string) (out []string) {
-		for i, p := range []string{"a", "b", "c"} {
-			r := call(t, g, abi.CallStart, `{"name":"read","request":{"path":"`+p+`"}}`)
-			if string(r.OK) != fmt.Sprintf(`{"id":%d}`, i+1) {
-				t.Fatalf("started %s", r.OK)
-			}
-		}
-		for i, wait := range []string{`{"ids":[1,2,3],"min":1}`, `{"ids":[1,2],"min":1}`, `{"ids":[1]}`} {
-			if order != nil {
-				close(release[order[i]])
-			}
-			out = append(out, string(call(t, g, abi.CallWait, wait).OK))
-		}
-		return out
-	}
-	_, g := w.begin(gate.TurnOptions{})
-	first := script(g, []string{"c", "b", "a"})
-	if !strings.Contains(first[0], `"id":3`) || !strings.Contains(first[0], `"pending":[1,2]`) || !strings.Contains(first[1], `"id":2`) {
-		t.Errorf("delivered %v", first)
-	}
-	if r := call(t, g, abi.CallWait, `{"ids":[1]}`); code(r) != abi.CodeInvalid {
-		t.Errorf("a second delivery: %+v", r)
-	}
-	w.commit()
-	w.crash()
-	turn, g := w.begin(gate.TurnOptions{})
-	if d := cmp.Diff(first, script(g, nil)); d != "" {
-		t.Errorf("replayed in another order: %s", d)
-	}
-	if err := turn.Finish(); err != nil {
-		t.Error(err)
-	}
-	if got := w.took(); len(got) != 3 {
-		t.Errorf("performed %v", got)
-	}
-	for _, bad := range []string{`{`, `{"name":"reply","request":{}}`, `{"name":"call_wait","request":{}}`} {
-		if r := call(t, g, abi.CallStart, bad); code(r) != abi.CodeInvalid {
-			t.Errorf("start %s: %+v", bad, r)
-		}
-	}
-}
-
 func TestCancelledAndStopped(t *testing.T) {
 	for _, tt := range []struct {
 		name  string
 		cause error
 		code  abi.Code
 	}{
-		{"read", host.CauseCancelled, abi.CodeCancelled},
-		{"write", host.CauseCancelled, abi.CodeUnknownOutcome},
-		{"write", host.CauseStopping, ""},
+		{"read", host.ErrCancelled, abi.CodeCancelled},
+		{"write", host.ErrCancelled, abi.CodeUnknownOutcome},
+		{"write", host.ErrStopping, ""},
 	} {
 		w := newWorld(t)
 		ctx, cancel := context.WithCancelCause(context.Background())
@@ -606,8 +345,8 @@ func TestCancelledAndStopped(t *testing.T) {
 		}
 		_, g := w.begin(gate.TurnOptions{})
 		b, err := g.Call(ctx, tt.name, []byte(`{"path":"x"}`))
-		if errors.Is(tt.cause, host.CauseStopping) {
-			if !errors.Is(err, host.CauseStopping) {
+		if errors.Is(tt.cause, host.ErrStopping) {
+			if !errors.Is(err, host.ErrStopping) {
 				t.Errorf("%+v: %s %v", tt, b, err)
 			}
 			continue

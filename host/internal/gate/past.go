@@ -85,7 +85,7 @@ func (p *past) same(c *host.Call, hash string) error {
 	if name == c.Name && was == hash {
 		return nil
 	}
-	return fmt.Errorf("%w: at call %s the journal has %s (%.12s), the guest asks for %s (%.12s)", host.CauseDiverged, c.Path, name, was, c.Name, hash)
+	return fmt.Errorf("%w: at call %s the journal has %s (%.12s), the guest asks for %s (%.12s)", host.ErrDiverged, c.Path, name, was, c.Name, hash)
 }
 
 // Finish checks that the guest made every call that its journal records.
@@ -94,7 +94,7 @@ func (t *Turn) Finish() error {
 	defer t.mu.Unlock()
 	for path, p := range t.past {
 		if !p.reached && !t.answered(path) {
-			return fmt.Errorf("%w: it ended without call %s, which the journal has", host.CauseDiverged, path)
+			return fmt.Errorf("%w: it ended without call %s, which the journal has", host.ErrDiverged, path)
 		}
 	}
 	return nil

@@ -63,7 +63,7 @@ func (t *Turn) waited(ctx context.Context, run *host.Run, path, hash string) ([]
 	d, _, found, err := t.recorded(ctx, c, hash)
 	if err != nil || !found {
 		if err == nil && t.opt.Mode == Replay {
-			err = host.CauseJournalEnds
+			err = host.ErrJournalEnds
 		}
 		return nil, d, err
 	}
@@ -130,7 +130,7 @@ func (g *Guest) collect(in abi.WaitFor, ids []int, d Delivered) ([]byte, error) 
 	for _, id := range ids {
 		s := g.started[id]
 		if s == nil {
-			return nil, host.CauseDiverged
+			return nil, host.ErrDiverged
 		}
 		<-s.done
 		if s.err != nil {

@@ -30,16 +30,16 @@ type bench struct {
 
 var master = bytes.Repeat([]byte{7}, 32)
 
-func open(t testing.TB, dir string) *bench {
-	t.Helper()
+func open(tb testing.TB, dir string) *bench {
+	tb.Helper()
 	s, err := store.Open(context.Background(), store.Options{Dir: dir, Edge: true, MinFree: 1})
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	t.Cleanup(func() { _ = s.Close() })
+	tb.Cleanup(func() { _ = s.Close() })
 	k, err := journal.NewKeys(s, master)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	b := &bench{dir: dir, store: s, keys: k}
 	b.journals = journal.New(s, k, journal.Options{
@@ -49,51 +49,69 @@ func open(t testing.TB, dir string) *bench {
 	return b
 }
 
-func (b *bench) reopen(t testing.TB) *bench {
-	t.Helper()
+func (b *bench) reopen(tb testing.TB) *bench {
+	tb.Helper()
 	if err := b.store.Close(); err != nil {
+		tb.Fatal(err)
+	}
+	return open(tb, b.dir)
+}
+
+// scan returns what the store holds under a prefix.
+func (b *bench) scan(t *testing.T, prefix string) (out []words.Item) {
+	t.Helper()
+	err := b.store.View(t.Context(), func(tx words.Tx) error {
+		for item, err := range tx.Scan(words.Query{Prefix: []byte(prefix)}) {
+			if err != nil {
+				return err
+			}
+			out = append(out, item)
+		}
+		return nil
+	})
+	if err != nil {
 		t.Fatal(err)
 	}
-	return open(t, b.dir)
+	return out
 }
 
 func session(id string) host.Open {
 	return host.Open{Session: host.Session{ID: id, Tenant: "t", Owner: "ann"}}
 }
 
-func (b *bench) create(t testing.TB, id string) *journal.Log {
-	t.Helper()
-	l, err := b.journals.Create(t.Context(), session(id))
+func (b *bench) create(tb testing.TB) *journal.Log {
+	tb.Helper()
+	l, err := b.journals.Create(tb.Context(), session("s1"))
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return l
 }
 
-func (b *bench) read(t testing.TB, id string, from uint64) (out []host.Entry) {
-	t.Helper()
-	for e, err := range b.journals.Read(t.Context(), "t", id, from) {
+func (b *bench) read(tb testing.TB, id string, from uint64) (out []host.Entry) {
+	tb.Helper()
+	for e, err := range b.journals.Read(tb.Context(), "t", id, from) {
 		if err != nil {
-			t.Fatal(err)
+			tb.Fatal(err)
 		}
 		out = append(out, e)
 	}
 	return out
 }
 
-func add(t testing.TB, l *journal.Log, kind host.EntryKind, payload string) host.Entry {
-	t.Helper()
-	e, err := l.Append(t.Context(), host.Entry{Kind: kind, Turn: 1, Path: "1/1"}, map[string]string{"k": "v"}, []byte(payload))
+func add(tb testing.TB, l *journal.Log, kind host.EntryKind, payload string) host.Entry {
+	tb.Helper()
+	e, err := l.Append(tb.Context(), host.Entry{Kind: kind, Turn: 1, Path: "1/1"}, map[string]string{"k": "v"}, []byte(payload))
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return e
 }
 
-func commit(t testing.TB, l *journal.Log) {
-	t.Helper()
-	if err := l.Commit(t.Context()); err != nil {
-		t.Fatal(err)
+func commit(tb testing.TB, l *journal.Log) {
+	tb.Helper()
+	if err := l.Commit(tb.Context()); err != nil {
+		tb.Fatal(err)
 	}
 }
 
@@ -107,7 +125,7 @@ func kinds(es []host.Entry) string {
 
 func TestEntriesComeBackInOrder(t *testing.T) {
 	b := open(t, t.TempDir())
-	l := b.create(t, "s1")
+	l := b.create(t)
 	sizes := []int{0, 1, 100, 4 << 10, 4<<10 + 1, 512 << 10, 512<<10 + 1, 3 << 20}
 	for _, n := range sizes {
 		add(t, l, host.EntryResult, strings.Repeat("x", n))
@@ -139,7 +157,7 @@ func TestEntriesComeBackInOrder(t *testing.T) {
 
 func TestPayloadOverTheLimitIsRefused(t *testing.T) {
 	b := open(t, t.TempDir())
-	l := b.create(t, "s1")
+	l := b.create(t)
 	_, err := l.Append(t.Context(), host.Entry{Kind: host.EntryResult}, nil, make([]byte, journal.MaxPayload+1))
 	if !errors.Is(err, journal.ErrTooLarge) {
 		t.Fatalf("got %v", err)
@@ -150,31 +168,22 @@ func TestPayloadOverTheLimitIsRefused(t *testing.T) {
 
 func TestNothingReadableLiesInTheStore(t *testing.T) {
 	b := open(t, t.TempDir())
-	l := b.create(t, "s1")
+	l := b.create(t)
 	secret := "the-code-word-is-hornet"
 	add(t, l, host.EntryResult, secret)
 	add(t, l, host.EntryAccepted, strings.Repeat(secret, 1000))
 	add(t, l, host.EntryIntent, `{"messages":[{"role":"user","content":"`+secret+`"}]}`)
 	commit(t, l)
-	err := b.store.View(t.Context(), func(tx words.Tx) error {
-		for item, err := range tx.Scan(words.Query{}) {
-			if err != nil {
-				return err
-			}
-			if bytes.Contains(item.Value, []byte("hornet")) {
-				t.Errorf("key %q holds the payload in clear", item.Key)
-			}
+	for _, item := range b.scan(t, "") {
+		if bytes.Contains(item.Value, []byte("hornet")) {
+			t.Errorf("key %q holds the payload in clear", item.Key)
 		}
-		return nil
-	})
-	if err != nil {
-		t.Fatal(err)
 	}
 }
 
 func TestErasedPayloadsAreGoneAndEntriesStay(t *testing.T) {
 	b := open(t, t.TempDir())
-	l := b.create(t, "s1")
+	l := b.create(t)
 	add(t, l, host.EntryResult, "gone soon")
 	commit(t, l)
 	if err := b.journals.Erase(t.Context(), "t", "s1"); err != nil {
@@ -194,7 +203,7 @@ func TestErasedPayloadsAreGoneAndEntriesStay(t *testing.T) {
 
 func TestAnotherMasterKeyIsNamed(t *testing.T) {
 	b := open(t, t.TempDir())
-	l := b.create(t, "s1")
+	l := b.create(t)
 	add(t, l, host.EntryResult, "x")
 	commit(t, l)
 	keys, err := journal.NewKeys(b.store, bytes.Repeat([]byte{8}, 32))
@@ -212,16 +221,13 @@ func TestAnotherMasterKeyIsNamed(t *testing.T) {
 
 func TestConversationsCostWhatIsNew(t *testing.T) {
 	b := open(t, t.TempDir())
-	l := b.create(t, "s1")
+	l := b.create(t)
 	var messages []string
 	var last host.Entry
 	count := func() (n int) {
-		_ = b.store.View(t.Context(), func(tx words.Tx) error {
-			for item := range tx.Scan(words.Query{Prefix: []byte("b/")}) {
-				n += len(item.Value)
-			}
-			return nil
-		})
+		for _, item := range b.scan(t, "b/") {
+			n += len(item.Value)
+		}
 		return n
 	}
 	var grown []int
@@ -258,7 +264,7 @@ func TestConversationsCostWhatIsNew(t *testing.T) {
 
 func TestOnlyTheNewestWriterWrites(t *testing.T) {
 	b := open(t, t.TempDir())
-	old := b.create(t, "s1")
+	old := b.create(t)
 	commit(t, old)
 	next, err := b.journals.Acquire(t.Context(), "t", "s1")
 	if err != nil {
@@ -286,7 +292,7 @@ func TestOnlyTheNewestWriterWrites(t *testing.T) {
 
 func TestForkSharesAndRevertHides(t *testing.T) {
 	b := open(t, t.TempDir())
-	l := b.create(t, "s1")
+	l := b.create(t)
 	for _, p := range []string{"two", "three", "four"} {
 		add(t, l, host.EntryResult, p)
 	}
@@ -342,7 +348,7 @@ func TestForkSharesAndRevertHides(t *testing.T) {
 
 func TestParallelAppendsKeepTheirOrder(t *testing.T) {
 	b := open(t, t.TempDir())
-	l := b.create(t, "s1")
+	l := b.create(t)
 	var wg sync.WaitGroup
 	for range 8 {
 		wg.Go(func() {
@@ -371,7 +377,7 @@ func TestParallelAppendsKeepTheirOrder(t *testing.T) {
 
 func TestWithdraw(t *testing.T) {
 	b := open(t, t.TempDir())
-	l := b.create(t, "s1")
+	l := b.create(t)
 	commit(t, l)
 	e1 := add(t, l, host.EntryAccepted, "a")
 	e2 := add(t, l, host.EntryAccepted, "b")
@@ -390,16 +396,11 @@ func TestWithdraw(t *testing.T) {
 
 func TestDamagedEntryIsNamed(t *testing.T) {
 	b := open(t, t.TempDir())
-	l := b.create(t, "s1")
+	l := b.create(t)
 	add(t, l, host.EntryResult, "x")
 	commit(t, l)
-	var key []byte
-	_ = b.store.View(t.Context(), func(tx words.Tx) error {
-		for item := range tx.Scan(words.Query{Prefix: []byte("j/")}) {
-			key = item.Key
-		}
-		return nil
-	})
+	entries := b.scan(t, "j/")
+	key := entries[len(entries)-1].Key
 	if _, err := b.store.Commit(t.Context(), words.Batch{Ops: []words.Op{{Key: key, Value: []byte("\x01damage")}}}); err != nil {
 		t.Fatal(err)
 	}
@@ -416,7 +417,7 @@ func TestDamagedEntryIsNamed(t *testing.T) {
 
 func BenchmarkAppend(b *testing.B) {
 	bn := open(b, b.TempDir())
-	l := bn.create(b, "s1")
+	l := bn.create(b)
 	payload := bytes.Repeat([]byte("x"), 300)
 	b.ReportAllocs()
 	i := 0
@@ -426,15 +427,8 @@ func BenchmarkAppend(b *testing.B) {
 		}
 		if i++; i%1000 == 0 {
 			b.StopTimer()
-			commitB(b, l)
+			commit(b, l)
 			b.StartTimer()
 		}
-	}
-}
-
-func commitB(b *testing.B, l *journal.Log) {
-	b.Helper()
-	if err := l.Commit(b.Context()); err != nil {
-		b.Fatal(err)
 	}
 }

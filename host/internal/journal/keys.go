@@ -17,7 +17,7 @@ import (
 	"github.com/vespiary/vespiary/host/store"
 )
 
-// ErrErased: the payload's key was destroyed; what it held cannot be read again.
+// ErrErased means that the payload's key was destroyed: what it held cannot be read again.
 var ErrErased = errors.New("journal: payload was erased")
 
 const keySize = chacha20poly1305.KeySize

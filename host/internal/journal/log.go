@@ -13,7 +13,7 @@ import (
 	"github.com/vespiary/vespiary/host/store"
 )
 
-// ErrFenced: another acquisition of the session is newer; this Log is void.
+// ErrFenced means that another acquisition of the session is newer: this Log is void.
 var ErrFenced = errors.New("journal: the session was taken over, this writer is void")
 
 // Log is the one writer of a session. Append numbers entries in order and holds

@@ -17,7 +17,7 @@ const (
 	MaxPayload = 8 << 20
 )
 
-// ErrTooLarge: the payload is over MaxPayload.
+// ErrTooLarge means that the payload is over MaxPayload.
 var ErrTooLarge = fmt.Errorf("journal: payload is over %d bytes", MaxPayload)
 
 // sealed is a payload made ready: its name, and either its ciphertext or the ops

@@ -133,11 +133,11 @@ func (w *writer) write(name string, b []byte) {
 		return
 	}
 	target := filepath.Join(w.root, filepath.FromSlash(name))
-	if err := os.MkdirAll(filepath.Dir(target), 0o755); err != nil {
+	if err := os.MkdirAll(filepath.Dir(target), 0o755); err != nil { //nolint:gosec // sources, which others may read
 		w.fail(err)
 		return
 	}
-	f, err := os.OpenFile(target, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+	f, err := os.OpenFile(target, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644) //nolint:gosec // as above
 	if w.keep && errors.Is(err, fs.ErrExist) {
 		w.written = append(w.written, Written{target, true})
 		return

@@ -51,6 +51,8 @@ func (e *rangeError) Error() string {
 	return fmt.Sprintf("%s of %d bytes at offset %d is outside of its blocks, which end at %d", e.call, e.len, e.off, e.end)
 }
 
+// reset frees all blocks. A large arena is given back, so that an idle instance
+// does not hold what one large call needed.
 func (a *arena) reset() {
 	if cap(a.mem) > keepArena {
 		a.mem = nil
@@ -68,13 +70,13 @@ func (a *arena) reset() {
 func sizeClass(n uint64) (class int, size uint64) {
 	n = (n + align - 1) &^ (align - 1)
 	if n <= 4*align {
-		return int(n / align), n //nolint:gosec // at most 4
+		return int(n / align), n
 	}
 	length := bits.Len64(n - 1)
 	step := uint64(1) << (length - 3)
 	size = (n + step - 1) &^ (step - 1)
 	quarter := (size - 1) >> (length - 3) & 3
-	return length*4 + int(quarter), size //nolint:gosec // at most 3
+	return length*4 + int(quarter), size
 }
 
 // alloc returns a block of n bytes whose content is whatever was there, or 0
@@ -97,6 +99,7 @@ func (a *arena) alloc(n uint64) uint64 {
 	return off
 }
 
+// reuse takes a freed block of the class, nil if there is none.
 func (a *arena) reuse(class int) *block {
 	if class >= len(a.free) || len(a.free[class]) == 0 {
 		return nil
@@ -117,6 +120,7 @@ func (a *arena) zeroed(n uint64) uint64 {
 	return off
 }
 
+// find returns the index of the live block that starts at off, or -1.
 func (a *arena) find(off uint64) int {
 	i := sort.Search(len(a.blocks), func(i int) bool { return a.blocks[i].off >= off })
 	if i < len(a.blocks) && a.blocks[i].off == off && a.blocks[i].live {
@@ -160,7 +164,8 @@ func (a *arena) view(call string, off, n uint64) ([]byte, error) {
 	return a.mem[off : off+n], nil
 }
 
-// read implements blockMemory. The bytes are valid until the next allocation.
+// read implements blockMemory. Unlike view it takes whole blocks only: the start of
+// one that is live. The bytes are valid until the next allocation.
 func (a *arena) read(off uint64) ([]byte, error) {
 	if off == 0 {
 		return nil, nil
@@ -172,7 +177,8 @@ func (a *arena) read(off uint64) ([]byte, error) {
 	return a.mem[off : off+a.blocks[i].used], nil
 }
 
-// write implements blockMemory.
+// write implements blockMemory. What the size class grants beyond b is cleared,
+// because the guest can read it.
 func (a *arena) write(b []byte) (uint64, error) {
 	off := a.alloc(uint64(len(b)))
 	if off == 0 {

@@ -82,6 +82,8 @@ type extismModule struct {
 	refs   int // itself and its instances; guarded by extismEngine.mu
 }
 
+// compile takes the turn that native compilations take too, and shares their
+// cache: both engines compile the same prepared bytes.
 func (m *extismModule) compile(ctx context.Context, code []byte) error {
 	select {
 	case compiling <- struct{}{}:
@@ -216,9 +218,8 @@ func (m *extismModule) Instantiate(ctx context.Context, c Config) (Instance, err
 	}
 	i := &extismInstance{module: m, world: c.world(m.engine.opts.Log), ctx: ctx}
 	i.free = func() { i.release(context.WithoutCancel(ctx)) }
-	p, err := m.plugin.Instance(withInstance(ctx, i), extism.PluginInstanceConfig{
-		ModuleConfig: c.moduleConfig(func() context.Context { return i.ctx }, i.abort),
-	})
+	config := c.moduleConfig(func() context.Context { return i.ctx }, i.abort) //nolint:contextcheck // sleep has the call's
+	p, err := m.plugin.Instance(withInstance(ctx, i), extism.PluginInstanceConfig{ModuleConfig: config})
 	if err != nil {
 		i.close()
 		return nil, trapped(ctx, "start", i.cause, err)
@@ -258,6 +259,8 @@ func (i *extismInstance) Call(ctx context.Context, export string, input []byte) 
 		reason = "it exited, or its time was over when its last call returned"
 		return nil, fmt.Errorf("%w: %s; make a new one", ErrUnusable, reason)
 	}
+	// The SDK returns a trap and the guest's own error in the same way. They are
+	// told apart by what the guest set, which lies about itself at most.
 	message := i.plugin.GetErrorWithContext(context.WithoutCancel(ctx))
 	if err != nil && (message == "" || err.Error() != message) {
 		t := trapped(ctx, export, i.cause, err)

@@ -52,6 +52,7 @@ func httpRequest(ctx context.Context, w *world, mem blockMemory, stack []uint64)
 	return err
 }
 
+// fetchRequest makes a request for http_fetch of the two blocks and frees them.
 func fetchRequest(mem blockMemory, head, body uint64) ([]byte, error) {
 	raw, err := mem.read(head)
 	if err != nil {
@@ -71,6 +72,7 @@ func fetchRequest(mem blockMemory, head, body uint64) ([]byte, error) {
 	return json.Marshal(request)
 }
 
+// encodeBody returns b as JSON can carry it: as text, or else in base64.
 func encodeBody(b []byte) (string, bool) {
 	if utf8.Valid(b) {
 		return string(b), false
@@ -101,6 +103,7 @@ func (w *world) keepResponse(answer []byte) ([]byte, error) {
 	return []byte(response.Body), nil
 }
 
+// keepRefusal makes a response of what the host said instead of one.
 func (w *world) keepRefusal(e *abi.Error) ([]byte, error) {
 	status, ok := statusOf[e.Code]
 	if !ok {
@@ -113,6 +116,7 @@ func (w *world) keepRefusal(e *abi.Error) ([]byte, error) {
 	return json.Marshal(map[string]*abi.Error{"error": e})
 }
 
+// keepHead remembers status and headers, whose names Extism wants in lower case.
 func (w *world) keepHead(status int, headers map[string]string) error {
 	lower := make(map[string]string, len(headers))
 	for k, v := range headers {

@@ -278,11 +278,11 @@ func TestCloseDuringCall(t *testing.T) {
 		m := load(t, e, wasmOf(t, "c"))
 		var i runtime.Instance
 		c := config()
-		c.Host = hostFunc(func(_ context.Context, _ string, b []byte) ([]byte, error) {
-			if _, err := i.Call(t.Context(), "echo", nil); !errors.Is(err, runtime.ErrUnusable) {
+		c.Host = hostFunc(func(ctx context.Context, _ string, b []byte) ([]byte, error) {
+			if _, err := i.Call(ctx, "echo", nil); !errors.Is(err, runtime.ErrUnusable) {
 				t.Errorf("a second call at the same time: %v", err)
 			}
-			return b, errors.Join(i.Close(t.Context()), m.Close(t.Context()))
+			return b, errors.Join(i.Close(ctx), m.Close(ctx))
 		})
 		i = instantiate(t, m, c)
 		if got := string(must(t, i, "work", []byte("still here"))); got != "still here" {

@@ -59,10 +59,10 @@ func (l *Loader) Acquire(ctx context.Context, digest string) (m Module, release 
 		err = fmt.Errorf("load %s: %w", digest, context.Cause(ctx))
 	}
 	if err != nil {
-		l.leave(e)
+		l.leave(e) //nolint:contextcheck // closing a module must not depend on the caller's time
 		return nil, nil, err
 	}
-	return e.module, sync.OnceFunc(func() { l.leave(e) }), nil
+	return e.module, sync.OnceFunc(func() { l.leave(e) }), nil //nolint:contextcheck // as above
 }
 
 // enter takes a share of the entry, and starts loading if it is new.
@@ -87,6 +87,8 @@ func (l *Loader) enter(ctx context.Context, digest string) (*entry, error) {
 	return e, nil
 }
 
+// load fetches and compiles. If everyone has left meanwhile, the entry is no
+// longer listed, and what was loaded is closed again.
 func (l *Loader) load(ctx context.Context, e *entry) {
 	defer e.cancel()
 	e.module, e.err = l.fetched(ctx, e.digest)
@@ -98,7 +100,7 @@ func (l *Loader) load(ctx context.Context, e *entry) {
 	close(e.ready)
 	l.mu.Unlock()
 	if abandoned {
-		e.close()
+		e.close() //nolint:contextcheck // ctx is cancelled by now
 	}
 }
 
@@ -135,6 +137,7 @@ func (l *Loader) leave(e *entry) {
 	}
 }
 
+// rest decides what becomes of a loaded module that nobody uses.
 func (l *Loader) rest(e *entry) {
 	switch {
 	case e.err != nil:
@@ -145,6 +148,7 @@ func (l *Loader) rest(e *entry) {
 	}
 }
 
+// expire closes a module whose idle time is over, unless it is in use again.
 func (l *Loader) expire(e *entry) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

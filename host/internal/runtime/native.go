@@ -62,7 +62,7 @@ func (e *native) Load(ctx context.Context, module []byte) (Module, error) {
 	}
 	c, err := e.compiled(ctx, p)
 	// Whoever came first compiled under its own context. That it gave up says
-	// nothing about the module.
+	// nothing about the module, so that the next one tries again.
 	for isContext(err) && ctx.Err() == nil {
 		c, err = e.compiled(ctx, p)
 	}
@@ -162,6 +162,7 @@ type code struct {
 	cache    wazero.CompilationCache
 }
 
+// wait returns once the code is compiled, or failed to, or ctx is done.
 func (c *code) wait(ctx context.Context) error {
 	select {
 	case <-c.ready:
@@ -171,6 +172,7 @@ func (c *code) wait(ctx context.Context) error {
 	}
 }
 
+// failed reports whether compiling is over and was in vain.
 func (c *code) failed() bool {
 	select {
 	case <-c.ready:
@@ -180,6 +182,7 @@ func (c *code) failed() bool {
 	}
 }
 
+// compile sets what ready announces. It runs once.
 func (c *code) compile(ctx context.Context, module []byte, o Options) {
 	defer close(c.ready)
 	select {
@@ -200,6 +203,9 @@ func (c *code) compile(ctx context.Context, module []byte, o Options) {
 	}
 }
 
+// compileCached compiles with a cache in dir, or without one if that is empty.
+// Host functions come first: they belong to the runtime that the module is
+// compiled in, and cost a millisecond.
 func (c *code) compileCached(ctx context.Context, module []byte, o Options, dir string) (err error) {
 	config, cache, err := runtimeConfig(o, dir)
 	if err != nil {
@@ -210,6 +216,7 @@ func (c *code) compileCached(ctx context.Context, module []byte, o Options, dir 
 	if err := hostModules(ctx, c.runtime, o.Imports); err != nil {
 		return err
 	}
+	// With more than one worker wazero heeds ctx between functions.
 	c.compiled, err = c.runtime.CompileModule(experimental.WithCompilationWorkers(ctx, max(2, goruntime.GOMAXPROCS(0))), module)
 	if err != nil {
 		return refuse("%w", err)
@@ -217,7 +224,9 @@ func (c *code) compileCached(ctx context.Context, module []byte, o Options, dir 
 	return nil
 }
 
-// runtimeConfig is the configuration of wazero that both engines use.
+// runtimeConfig is the configuration of wazero that both engines use. Custom
+// sections, and the debug information in them, are gone when it compiles. The
+// cache has an engine of its own in wazero, which closing the cache frees.
 func runtimeConfig(o Options, dir string) (wazero.RuntimeConfig, wazero.CompilationCache, error) {
 	config := wazero.NewRuntimeConfig().
 		WithMemoryLimitPages(o.pages()).

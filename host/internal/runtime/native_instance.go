@@ -56,6 +56,7 @@ func (m *nativeModule) Instantiate(ctx context.Context, c Config) (Instance, err
 	return i, nil
 }
 
+// start makes the guest, which runs its start function, and initialises it.
 func (i *nativeInstance) start(ctx context.Context, c Config) error {
 	allocator := experimental.MemoryAllocatorFunc(func(size, limit uint64) experimental.LinearMemory {
 		i.memory = newMemory(size, limit)
@@ -63,8 +64,8 @@ func (i *nativeInstance) start(ctx context.Context, c Config) error {
 	})
 	cctx := withInstance(experimental.WithMemoryAllocator(ctx, allocator), i)
 	var err error
-	i.guest, err = i.module.code.runtime.InstantiateModule(cctx, i.module.code.compiled,
-		c.moduleConfig(func() context.Context { return i.ctx }, i.abort))
+	config := c.moduleConfig(func() context.Context { return i.ctx }, i.abort) //nolint:contextcheck // sleep has the call's
+	i.guest, err = i.module.code.runtime.InstantiateModule(cctx, i.module.code.compiled, config)
 	if err != nil {
 		return trapped(ctx, "start", i.cause, err)
 	}
@@ -124,6 +125,8 @@ func exitedWell(err error) bool {
 	return errors.As(err, &exit) && exit.ExitCode() == 0
 }
 
+// function finds an export once and keeps it, because wazero makes a call stack
+// for each function it hands out.
 func (i *nativeInstance) function(export string) (api.Function, error) {
 	if f := i.funcs[export]; f != nil {
 		return f, nil

@@ -96,6 +96,7 @@ func readTypes(ts []api.ValueType) []wasm.ValueType {
 	return out
 }
 
+// prepare checks a module and makes it ready to compile.
 func (p preparer) prepare(module []byte) (*prepared, error) {
 	m, err := wasm.Read(module, wasm.Limits{Size: p.opts.MaxModule, Pages: p.opts.pages(), Table: maxTable})
 	if err != nil {
@@ -115,6 +116,8 @@ func (p preparer) prepare(module []byte) (*prepared, error) {
 	return &prepared{info: info, code: code}, nil
 }
 
+// rewritten is what both engines compile. Nothing here depends on the engine, so
+// that they share one cache.
 func rewritten(module []byte) ([]byte, error) {
 	code, err := wasm.Strip(module)
 	if err == nil {
@@ -134,6 +137,7 @@ func gate(module, name string) (string, string) {
 	return module, name
 }
 
+// describe makes the Info of a module.
 func describe(module []byte, m *wasm.Module) (Info, error) {
 	sum := sha256.Sum256(module)
 	info := Info{
@@ -171,6 +175,8 @@ func capabilities(m *wasm.Module) []string {
 	return slices.Sorted(maps.Keys(names))
 }
 
+// checkImports refuses what nobody could provide, now and with a reason, instead
+// of failing each time the module is instantiated.
 func (p preparer) checkImports(m *wasm.Module) error {
 	for _, i := range m.Imports {
 		if i.Kind != wasm.Func {
@@ -243,6 +249,7 @@ func (i Info) checkExport(export string) error {
 	return nil
 }
 
+// function returns the signature of an exported function.
 func (i Info) function(name string) (wasm.FuncType, bool) {
 	for _, e := range i.Exports {
 		if e.Name == name && e.Kind == wasm.Func {
@@ -252,6 +259,7 @@ func (i Info) function(name string) (wasm.FuncType, bool) {
 	return wasm.FuncType{}, false
 }
 
+// callable lists the exports that Instance.Call takes.
 func (i Info) callable() []string {
 	var names []string
 	for _, e := range i.Exports {

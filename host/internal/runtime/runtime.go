@@ -24,9 +24,13 @@ type Options struct {
 	// host alone, because what is in it is executed. Empty means no cache.
 	CacheDir string
 	// MemoryLimit bounds the linear memory of an instance, in bytes, and
-	// separately the blocks it holds. Default 256 MiB, maximum 4 GiB.
+	// separately the blocks it holds. Default 256 MiB, maximum 4 GiB. The call
+	// stack of a guest that recurses comes on top, up to about 100 MB until it
+	// overflows: wazero keeps it on the Go heap and has no option for it.
 	MemoryLimit uint64
-	// MaxModule bounds the size of a module in bytes. Default 64 MiB.
+	// MaxModule bounds the size of a module in bytes. Default 64 MiB. Compiling
+	// takes time in proportion to it, and in a hostile module up to a minute a
+	// function; the context of Load is heeded between functions.
 	MaxModule int64
 	// Imports names the capabilities that guests may import. A module that
 	// imports another one is refused by Load.

@@ -17,9 +17,9 @@ const namespaceGate = "vespiary:gate"
 
 // blockMemory is the block memory of either engine.
 type blockMemory interface {
-	read(off uint64) ([]byte, error)
-	write(b []byte) (uint64, error)
-	release(off uint64)
+	read(off uint64) ([]byte, error) // of offset 0 nothing; of what is no block an error
+	write(b []byte) (uint64, error)  // a new block, 0 for no bytes
+	release(off uint64)              // frees a block, and ignores what is none
 }
 
 // world is what the services of one instance act on.
@@ -68,6 +68,8 @@ func services(capabilities []string) []service {
 	return all
 }
 
+// capability carries one block to the host and its answer back. Who frees the
+// request is up to the guest, as in Extism.
 func capability(name string) func(context.Context, *world, blockMemory, []uint64) error {
 	return func(ctx context.Context, w *world, mem blockMemory, stack []uint64) error {
 		request, err := mem.read(stack[0])
@@ -106,6 +108,7 @@ var logLevels = map[string]slog.Level{
 	"log_error": slog.LevelError,
 }
 
+// logAt logs a block and frees it, as Extism does.
 func logAt(level slog.Level) func(context.Context, *world, blockMemory, []uint64) error {
 	return func(_ context.Context, w *world, mem blockMemory, stack []uint64) error {
 		message, err := mem.read(stack[0])

@@ -192,7 +192,7 @@ func (a *actor) handle(ctx context.Context, q *queued) bool {
 		case <-ctx.Done():
 			return false
 		}
-	case errors.Is(err, host.CauseStopping):
+	case errors.Is(err, host.ErrStopping):
 		return a.leave(ctx)
 	}
 	a.svc.opt.Log.ErrorContext(ctx, "session stopped", "session", a.open.Session.ID, "turn", q.turn, "error", err)

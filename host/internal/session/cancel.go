@@ -43,7 +43,7 @@ func (a *actor) cancelAll(ctx context.Context, by host.Caller) error {
 	}
 	a.cancelled = up
 	if a.cancel != nil {
-		a.cancel(host.CauseCancelled)
+		a.cancel(host.ErrCancelled)
 	}
 	return nil
 }

@@ -3,12 +3,11 @@ package session
 import (
 	"context"
 	"encoding/json"
+	"time"
 
 	"github.com/vespiary/vespiary/abi"
 	"github.com/vespiary/vespiary/host"
 	"github.com/vespiary/vespiary/policy"
-
-	"time"
 )
 
 // Capabilities returns the capabilities of the session itself, by name.

@@ -115,7 +115,7 @@ func (m memory) append(ctx context.Context, c *host.Call, in abi.SessionMemory) 
 		if err != nil {
 			return host.Output{}, err
 		}
-		k := binary.BigEndian.AppendUint32(slices.Clone(prefix), uint32(i)) //nolint:gosec // a request holds far fewer items
+		k := binary.BigEndian.AppendUint32(slices.Clone(prefix), uint32(i))
 		ops = append(ops, store.Op{Key: k, Value: wrapped})
 	}
 	return host.Output{Derived: true, Ops: ops}, nil

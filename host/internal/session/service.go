@@ -106,7 +106,7 @@ func (s *Service) Close(ctx context.Context) error {
 	case <-done:
 	case <-ctx.Done():
 	}
-	s.stop(host.CauseStopping)
+	s.stop(host.ErrStopping)
 	<-done
 	return nil
 }

@@ -5,9 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"log/slog"
 	"strconv"
-	"time"
 
 	"github.com/vespiary/vespiary/abi"
 	"github.com/vespiary/vespiary/host"
@@ -141,7 +139,7 @@ func (a *actor) activate(ctx context.Context, q *queued, agent *host.Agent, p *p
 		defer stop()
 	}
 	if !a.enter(q.turn, cancel) {
-		return nil, host.CauseCancelled
+		return nil, host.ErrCancelled
 	}
 	defer a.exit()
 	ctx = withTurn(ctx, &turnState{actor: a, passing: p})
@@ -179,7 +177,7 @@ func (a *actor) finishGuest(ctx context.Context, p *passing, out []byte) (*abi.R
 // causeOf prefers the reason why the turn was ended to what the guest made of it.
 func causeOf(ctx context.Context, err error) error {
 	cause := context.Cause(ctx)
-	if errors.Is(cause, host.CauseStopping) || errors.Is(cause, host.CauseCancelled) {
+	if errors.Is(cause, host.ErrStopping) || errors.Is(cause, host.ErrCancelled) {
 		return cause
 	}
 	return err
@@ -191,9 +189,9 @@ func (a *actor) conclude(ctx context.Context, q *queued, p *passing, reply *abi.
 	switch {
 	case err == nil:
 		return a.end(ctx, q, p, reply)
-	case errors.Is(err, host.CauseDiverged):
+	case errors.Is(err, host.ErrDiverged):
 		return host.TurnFailed, a.park(ctx, "turn "+strconv.Itoa(q.turn)+": "+err.Error())
-	case errors.Is(err, host.CauseStopping), errors.Is(err, store.ErrFull), errors.Is(err, store.ErrClosed), a.broken(ctx):
+	case errors.Is(err, host.ErrStopping), errors.Is(err, store.ErrFull), errors.Is(err, store.ErrClosed), a.broken(ctx):
 		return host.TurnRunning, err
 	}
 	failure := a.failure(p, err)
@@ -211,7 +209,7 @@ func (a *actor) broken(ctx context.Context) bool {
 }
 
 func (a *actor) failure(p *passing, err error) *abi.Error {
-	if errors.Is(err, host.CauseCancelled) {
+	if errors.Is(err, host.ErrCancelled) {
 		return &abi.Error{Code: abi.CodeCancelled, Message: "the turn was cancelled"}
 	}
 	if e, ok := errors.AsType[*abi.Error](err); ok {
@@ -228,7 +226,7 @@ func (a *actor) end(ctx context.Context, q *queued, p *passing, reply *abi.Reply
 	e := host.Ended{Status: host.TurnDone, Usage: used, Calls: calls, Label: p.passage.Label()}
 	switch reply.Status {
 	case abi.StatusWaiting:
-		e.Status, e.Waiting = host.TurnWaiting, a.due(p, reply.Waiting)
+		e.Status, e.Waiting = host.TurnWaiting, a.due(reply.Waiting)
 	case abi.StatusFailed:
 		e.Status, e.Error = host.TurnFailed, &abi.Error{Code: abi.CodeInternal, Message: reply.Error}
 	case abi.StatusDone:
@@ -241,7 +239,7 @@ func (a *actor) end(ctx context.Context, q *queued, p *passing, reply *abi.Reply
 }
 
 // due gives every timer that is waited for its moment.
-func (a *actor) due(p *passing, waits []abi.Wait) []abi.Wait {
+func (a *actor) due(waits []abi.Wait) []abi.Wait {
 	out := make([]abi.Wait, 0, len(waits))
 	for _, w := range waits {
 		if w.Type == abi.EventTimer && w.At.IsZero() {
@@ -335,56 +333,4 @@ func (a *actor) park(ctx context.Context, reason string) error {
 		return err
 	}
 	return errParked
-}
-
-// maxGuestLog is how many lines one activation may write to the host's log.
-const maxGuestLog = 200
-
-// guestLog passes on what a guest prints and logs, up to a bound: a guest that dies
-// prints all it knows, and one that loops never ends.
-func (a *actor) guestLog(ctx context.Context, plugin string) func(slog.Level, string) {
-	lines := 0
-	return func(level slog.Level, msg string) {
-		if lines++; lines > maxGuestLog {
-			return
-		}
-		if lines == maxGuestLog {
-			msg = "more of this guest is not logged"
-		}
-		a.svc.opt.Log.Log(ctx, level, msg, "plugin", plugin, "session", a.open.Session.ID)
-	}
-}
-
-// grace is how long a guest may go on after its turn was cancelled, to see that its
-// calls are.
-const grace = 5 * time.Second
-
-// graceful returns the guest's own context: it outlives a cancelled turn for a while,
-// and no other end of ctx.
-func graceful(ctx context.Context) (context.Context, func()) {
-	guest, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
-	stop := context.AfterFunc(ctx, func() {
-		if errors.Is(context.Cause(ctx), host.CauseCancelled) {
-			t := time.AfterFunc(grace, func() { cancel(host.CauseCancelled) })
-			context.AfterFunc(guest, func() { t.Stop() })
-			return
-		}
-		cancel(context.Cause(ctx))
-	})
-	return guest, func() {
-		stop()
-		cancel(nil)
-	}
-}
-
-// within makes a guest's host calls under the turn's own context, which ends them
-// at once when the turn is cancelled.
-type within struct {
-	Guest
-	ctx context.Context //nolint:containedctx // the guest's context is another one
-}
-
-// Call performs the host call until the turn ends.
-func (w within) Call(_ context.Context, name string, request []byte) ([]byte, error) {
-	return w.Guest.Call(w.ctx, name, request)
 }

@@ -298,8 +298,8 @@ func TestTurnErrors(t *testing.T) {
 		{host.TurnFailed, nil, "failed"},
 		{host.TurnCancelled, nil, "cancelled"},
 		{host.TurnFailed, fmt.Errorf("x: %w", &abi.Error{Code: abi.CodeDenied}), "denied"},
-		{host.TurnRunning, host.CauseStopping, "stopping"},
-		{host.TurnFailed, fmt.Errorf("x: %w", host.CauseDiverged), "diverged"},
+		{host.TurnRunning, host.ErrStopping, "stopping"},
+		{host.TurnFailed, fmt.Errorf("x: %w", host.ErrDiverged), "diverged"},
 		{host.TurnFailed, errors.New("disk"), "internal"},
 	} {
 		if got := turnError(test.status, test.err); got != test.want {

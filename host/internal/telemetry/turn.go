@@ -71,9 +71,9 @@ func turnError(status host.TurnStatus, err error) string {
 	switch {
 	case isResult:
 		return string(e.Code)
-	case errors.Is(err, host.CauseStopping):
+	case errors.Is(err, host.ErrStopping):
 		return "stopping" // it goes on later
-	case errors.Is(err, host.CauseDiverged):
+	case errors.Is(err, host.ErrDiverged):
 		return "diverged"
 	case err != nil:
 		return string(abi.CodeInternal)

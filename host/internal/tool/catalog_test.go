@@ -310,7 +310,7 @@ func TestFaultsOfActivations(t *testing.T) {
 	if got, err := fail(fmt.Errorf("call: %w", errTrap)); err != nil || !got.IsError || !strings.Contains(abi.TextOf(got.Content), "trapped") {
 		t.Errorf("a trap: %+v, %v", got, err)
 	}
-	for _, cause := range []error{host.CauseStopping, errors.New("disk"), &abi.Error{Code: abi.CodeUnavailable, Message: "x"}} {
+	for _, cause := range []error{host.ErrStopping, errors.New("disk"), &abi.Error{Code: abi.CodeUnavailable, Message: "x"}} {
 		if _, err := fail(cause); !errors.Is(err, cause) {
 			t.Errorf("%v becomes %v", cause, err)
 		}
@@ -319,7 +319,7 @@ func TestFaultsOfActivations(t *testing.T) {
 
 func TestDescribeIsAskedOnce(t *testing.T) {
 	p := someTools()
-	var entered, release = make(chan struct{}), make(chan struct{})
+	entered, release := make(chan struct{}), make(chan struct{})
 	var first atomic.Bool
 	c := New(Options{Describe: func(ctx context.Context, digest string) (abi.ToolList, error) {
 		if first.CompareAndSwap(false, true) {

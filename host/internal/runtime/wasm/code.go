@@ -90,7 +90,7 @@ var miscImmediates = [...]imm{
 	immIndex2, immIndex, immIndex2, immIndex, immIndex, immIndex, // table.init, elem.drop, table.copy, grow, size, fill
 }
 
-// proposals names what an opcode outside of the 2.0 specification belongs to.
+// proposal names what an opcode outside of the 2.0 specification belongs to.
 func proposal(op byte) string {
 	switch {
 	case op >= 0x06 && op <= 0x0a, op == 0x18, op == 0x19, op == 0x1f:
@@ -107,6 +107,8 @@ func proposal(op byte) string {
 	return fmt.Sprintf("the unknown instruction %#x", op)
 }
 
+// readCode walks every body, because a compiler allocates by counts that stand in
+// the middle of code.
 func (r *reader) readCode(c *cursor) {
 	r.codes = c.count("function bodies", maxFunctions, 2)
 	for range r.codes {
@@ -167,6 +169,7 @@ func (c *cursor) instructions() {
 	}
 }
 
+// immediate passes over what follows an opcode.
 func (c *cursor) immediate(i imm) {
 	switch i {
 	case immNone, immEnd, immUnknown:
@@ -192,6 +195,7 @@ func (c *cursor) immediate(i imm) {
 	}
 }
 
+// longImmediate is immediate for the shapes that are not one or two numbers.
 func (c *cursor) longImmediate(i imm) {
 	switch i {
 	case immLabels:

@@ -27,6 +27,7 @@ type cursor struct {
 	err  error
 }
 
+// fail records the first failure, at the current position, and stops all reading.
 func (c *cursor) fail(format string, args ...any) {
 	if c.err == nil {
 		c.err = &Error{Offset: c.base + c.at, Reason: fmt.Sprintf(format, args...)}
@@ -82,6 +83,7 @@ func (c *cursor) skipLEB(size int) {
 	c.fail("integer is longer than %d bytes", size)
 }
 
+// bytes returns the next n bytes without copying them.
 func (c *cursor) bytes(n uint32) []byte {
 	if int64(n) > int64(c.left()) {
 		c.fail("length %d exceeds the %d bytes that follow", n, c.left())
@@ -91,6 +93,7 @@ func (c *cursor) bytes(n uint32) []byte {
 	return c.b[c.at-int(n) : c.at : c.at]
 }
 
+// name reads a string with its length before it.
 func (c *cursor) name() string {
 	b := c.bytes(c.u32())
 	if !utf8.Valid(b) {

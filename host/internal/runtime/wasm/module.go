@@ -195,6 +195,7 @@ func split(b []byte) ([]section, error) {
 	return all, c.err
 }
 
+// section cuts the next section off, and the name of a custom one from its payload.
 func (c *cursor) section() section {
 	s := section{id: c.u8()}
 	if int(s.id) >= len(sectionOrder) {
@@ -211,6 +212,8 @@ func (c *cursor) section() section {
 	return s
 }
 
+// checkHeader tells a core module from a component, another version and anything
+// else.
 func checkHeader(b []byte) error {
 	switch {
 	case bytes.HasPrefix(b, coreHeader):

@@ -80,6 +80,8 @@ type reader struct {
 	codes    int
 }
 
+// section reads one section. What belongs to a later one is checked when that
+// comes, as the order of sections is fixed.
 func (r *reader) section(s section) error {
 	if s.id == idCustom {
 		return nil
@@ -182,6 +184,7 @@ func (r *reader) readImports(c *cursor) {
 	}
 }
 
+// typeAt returns a type by its index.
 func (r *reader) typeAt(c *cursor, i uint32) FuncType {
 	if int64(i) >= int64(len(r.types)) {
 		c.fail("type %d does not exist", i)
@@ -190,6 +193,7 @@ func (r *reader) typeAt(c *cursor, i uint32) FuncType {
 	return r.types[i]
 }
 
+// readFunctions reads the types of the functions that the module defines.
 func (r *reader) readFunctions(c *cursor) {
 	n := c.count("functions", maxFunctions, 1)
 	r.funcs = make([]uint32, 0, n)
@@ -207,6 +211,8 @@ func (r *reader) readTables(c *cursor) {
 	}
 }
 
+// table reads the type of a table, whose elements are made at once when the module
+// is instantiated.
 func (r *reader) table(c *cursor) Range {
 	if t := c.u8(); t != 0x70 && t != 0x6f && c.err == nil {
 		c.fail(unsupported, fmt.Sprintf("table type %#x", t))
@@ -225,6 +231,7 @@ func (r *reader) readMemories(c *cursor) {
 	}
 }
 
+// memory reads the type of the only memory, imported or defined.
 func (r *reader) memory(c *cursor) Range {
 	if r.memories++; r.memories > 1 {
 		c.fail(unsupported, "more than one memory")
@@ -267,6 +274,8 @@ func (r *reader) readGlobals(c *cursor) {
 	}
 }
 
+// readExports reads names and indexes. Two exports of one name are refused here,
+// because callers find an export by its name.
 func (r *reader) readExports(c *cursor) {
 	seen := map[string]bool{}
 	for range c.count("exports", maxExports, 3) {
@@ -286,6 +295,8 @@ func (r *reader) readExports(c *cursor) {
 	}
 }
 
+// resolveExports gives exported functions their signature. It waits for the end
+// because it trusts the index spaces to be whole.
 func (r *reader) resolveExports() {
 	for i := range r.m.Exports {
 		e, index := &r.m.Exports[i], int(r.exported[i])

@@ -117,6 +117,7 @@ func rewrite(module []byte, id byte, f func(*cursor) []byte) ([]byte, error) {
 	return join(all), nil
 }
 
+// join is the inverse of split. Lengths are encoded in their shortest form.
 func join(all []section) []byte {
 	size := len(coreHeader)
 	for _, s := range all {
@@ -171,6 +172,7 @@ func validNames(b []byte) bool {
 	return c.err == nil
 }
 
+// nameMap passes over pairs of an index and a name.
 func (c *cursor) nameMap() {
 	for range c.count("names", len(c.b), 2) {
 		c.u32()

@@ -18,6 +18,7 @@ func (r *reader) readElements(c *cursor) {
 	}
 }
 
+// element reads one element segment. Its entries are not kept.
 func (r *reader) element(c *cursor, flags uint32) {
 	if flags&elemNotActive == 0 {
 		if flags&elemExplicit != 0 {
@@ -44,6 +45,8 @@ func (r *reader) element(c *cursor, flags uint32) {
 	}
 }
 
+// readData reads the data segments. Their bytes are not kept, and whether they lie
+// within the memory is found out when the module is instantiated.
 func (r *reader) readData(c *cursor) {
 	for range c.count("data segments", maxSegments, 2) {
 		switch flags := c.u32(); flags {

@@ -3,6 +3,7 @@ package fetch
 import (
 	"compress/gzip"
 	"context"
+	"crypto/x509"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -16,8 +17,6 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
-
-	"crypto/x509"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
@@ -363,9 +362,9 @@ func TestSlowBodyEndsWithItsContext(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(t.Context())
 	go func() {
 		<-begun
-		cancel(host.CauseCancelled)
+		cancel(host.ErrCancelled)
 	}()
-	if _, err := do(ctx, t, f, abi.HTTPRequest{URL: s.URL}); !errors.Is(err, host.CauseCancelled) {
+	if _, err := do(ctx, t, f, abi.HTTPRequest{URL: s.URL}); !errors.Is(err, host.ErrCancelled) {
 		t.Errorf("got %v, want the context's cause", err)
 	}
 }

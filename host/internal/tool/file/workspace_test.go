@@ -396,7 +396,7 @@ func TestWriterHonoursItsContext(t *testing.T) {
 	w := b.files.writer("home/S1")
 	w.turn <- struct{}{} // a write under way
 	ctx, cancel := context.WithCancelCause(t.Context())
-	cancel(host.CauseCancelled)
+	cancel(host.ErrCancelled)
 	c := &host.Call{Run: b.root, Name: abi.CallFileWrite, Request: []byte(`{"path":"a","text":"x"}`), Settle: b.log.Commit}
 	k := b.files.Capabilities()[abi.CallFileWrite]
 	var err error
@@ -404,7 +404,7 @@ func TestWriterHonoursItsContext(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range 2 { // waiting for the other write, and after it
-		if _, err := k.Perform(ctx, c); err != host.CauseCancelled { //nolint:errorlint // the cause itself
+		if _, err := k.Perform(ctx, c); err != host.ErrCancelled { //nolint:errorlint // the cause itself
 			t.Errorf("got %v", err)
 		}
 		if len(w.turn) > 0 {
