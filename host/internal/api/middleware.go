@@ -51,13 +51,14 @@ func (s *Server) begin(next echo.HandlerFunc) echo.HandlerFunc {
 }
 
 // deadlines bounds how long the body may take to arrive and the answer to be
-// taken. Without a body nothing more is read, and a deadline would end the request.
+// taken. The server lifts the read deadline at the body's end; without a body it
+// watches the connection for its end already, and a deadline would be taken for one.
 func (s *Server) deadlines(c echo.Context) {
 	rc := http.NewResponseController(c.Response())
 	_ = rc.SetWriteDeadline(time.Time{}) // that of the request before on this connection
 	if hasBody(c.Request()) {
 		arrive := s.limits.Arrive + time.Duration(s.bodyLimit(c)/slowest)*time.Second
-		_ = arrive
+		_ = rc.SetReadDeadline(s.opts.Now().Add(arrive))
 	}
 	c.Response().Before(func() { _ = rc.SetWriteDeadline(s.opts.Now().Add(s.limits.Write)) })
 }
@@ -222,9 +223,8 @@ func (s *Server) limited(next echo.HandlerFunc) echo.HandlerFunc {
 	}
 }
 
-// received reads the body, so that handlers never wait for a slow client and the
-// read deadline can be lifted before a long answer: one that passes during the
-// answer would end the request.
+// received reads the body before the route gets the request, so that handlers
+// never wait for a slow client.
 func (s *Server) received(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		r := c.Request()
@@ -236,7 +236,6 @@ func (s *Server) received(next echo.HandlerFunc) echo.HandlerFunc {
 			c.Response().Header().Set("Connection", "close") // the rest is not worth reading
 			return err
 		}
-		_ = http.NewResponseController(c.Response()).SetReadDeadline(time.Time{})
 		r.Body = io.NopCloser(bytes.NewReader(body))
 		return next(c)
 	}

@@ -88,9 +88,9 @@ func (b *bench) create(tb testing.TB) *journal.Log {
 	return l
 }
 
-func (b *bench) read(tb testing.TB, id string, from uint64) (out []host.Entry) {
+func (b *bench) read(tb testing.TB, id string) (out []host.Entry) {
 	tb.Helper()
-	for e, err := range b.journals.Read(tb.Context(), "t", id, from) {
+	for e, err := range b.journals.Read(tb.Context(), "t", id, 1) {
 		if err != nil {
 			tb.Fatal(err)
 		}
@@ -140,7 +140,7 @@ func TestEntriesComeBackInOrder(t *testing.T) {
 		t.Errorf("told of %d entries, want %d", len(b.told), len(sizes)+1)
 	}
 	b = b.reopen(t)
-	got := b.read(t, "s1", 1)
+	got := b.read(t, "s1")
 	if len(got) != len(sizes)+1 {
 		t.Fatalf("read %d entries, want %d", len(got), len(sizes)+1)
 	}
@@ -190,7 +190,7 @@ func TestErasedPayloadsAreGoneAndEntriesStay(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range 2 {
-		es := b.read(t, "s1", 1)
+		es := b.read(t, "s1")
 		if kinds(es) != "1:open 2:call.result" {
 			t.Fatalf("entries: %s", kinds(es))
 		}
@@ -279,7 +279,7 @@ func TestOnlyTheNewestWriterWrites(t *testing.T) {
 	}
 	add(t, next, host.EntryEnd, "from the new one")
 	commit(t, next)
-	if got := kinds(b.read(t, "s1", 1)); got != "1:open 2:turn.end" {
+	if got := kinds(b.read(t, "s1")); got != "1:open 2:turn.end" {
 		t.Error(got)
 	}
 	if _, err := b.journals.Create(t.Context(), session("s1")); !errors.Is(err, journal.ErrFenced) {
@@ -321,11 +321,11 @@ func TestForkSharesAndRevertHides(t *testing.T) {
 		"s1": "1:open 2:call.result 6:revert 7:call.result",
 		"s2": "1:open 2:call.result 3:call.result 4:open 5:turn.end",
 	} {
-		if got := kinds(b.read(t, id, 1)); got != want {
+		if got := kinds(b.read(t, id)); got != want {
 			t.Errorf("%s: %s", id, got)
 		}
 	}
-	for _, e := range b.read(t, "s2", 1) {
+	for _, e := range b.read(t, "s2") {
 		if _, err := b.journals.Payload(t.Context(), "t", e); err != nil {
 			t.Errorf("payload of shared entry %d: %v", e.Seq, err)
 		}
@@ -363,7 +363,7 @@ func TestParallelAppendsKeepTheirOrder(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	for i, e := range b.read(t, "s1", 1) {
+	for i, e := range b.read(t, "s1") {
 		if e.Seq != uint64(i+1) {
 			t.Fatalf("entry %d has number %d", i+1, e.Seq)
 		}
@@ -389,7 +389,7 @@ func TestWithdraw(t *testing.T) {
 	}
 	add(t, l, host.EntryAccepted, "c")
 	commit(t, l)
-	if got := kinds(b.read(t, "s1", 1)); got != "1:open 2:event.accepted" {
+	if got := kinds(b.read(t, "s1")); got != "1:open 2:event.accepted" {
 		t.Error(got)
 	}
 }

@@ -10,7 +10,6 @@ import (
 
 	"github.com/vespiary/vespiary/abi"
 	"github.com/vespiary/vespiary/host"
-	"github.com/vespiary/vespiary/host/store"
 )
 
 // actor is a session with its one writer. loop is its only goroutine that runs
@@ -110,7 +109,7 @@ func (a *actor) working() bool {
 // loop runs the queued turns in order until the actor is idle for a while.
 func (a *actor) loop() {
 	defer close(a.gone)
-	defer func() { a.log.Close() }()
+	defer a.log.Close()
 	defer a.svc.remove(a)
 	ctx := a.svc.run
 	idle := time.NewTimer(idleAfter)
@@ -169,10 +168,6 @@ func (a *actor) abandon() {
 	a.retired = true
 }
 
-// retryAfter is the pause before a turn is tried again that the store refused for
-// lack of space.
-const retryAfter = 2 * time.Second
-
 // handle takes one turn to its end. It returns false when the actor cannot go on:
 // the host stops, or the journal failed.
 func (a *actor) handle(ctx context.Context, q *queued) bool {
@@ -184,14 +179,6 @@ func (a *actor) handle(ctx context.Context, q *queued) bool {
 	case err == nil, errors.Is(err, errParked):
 		a.pop(q)
 		return true
-	case errors.Is(err, store.ErrFull):
-		a.svc.opt.Log.WarnContext(ctx, "turn waits for free space", "session", a.open.Session.ID, "turn", q.turn)
-		select {
-		case <-time.After(retryAfter):
-			return a.reload(ctx)
-		case <-ctx.Done():
-			return false
-		}
 	case errors.Is(err, host.ErrStopping):
 		return a.leave(ctx)
 	}
@@ -206,30 +193,6 @@ func (a *actor) leave(ctx context.Context) bool {
 		_ = a.log.Commit(ctx)
 	}
 	return false
-}
-
-// reload gives the actor a new writer, without the entries that were not written.
-func (a *actor) reload(ctx context.Context) bool {
-	a.log.Close()
-	log, err := a.svc.opt.Journals.Acquire(ctx, a.open.Session.Tenant, a.open.Session.ID)
-	if errors.Is(err, store.ErrFull) {
-		select {
-		case <-time.After(retryAfter):
-			return a.reload(ctx)
-		case <-ctx.Done():
-			return false
-		}
-	}
-	if err == nil {
-		a.mu.Lock()
-		a.log = log
-		a.mu.Unlock()
-		err = a.fill(ctx)
-	}
-	if err != nil {
-		a.svc.opt.Log.ErrorContext(ctx, "session stopped", "session", a.open.Session.ID, "error", err)
-	}
-	return err == nil
 }
 
 func (a *actor) pop(q *queued) {

@@ -192,6 +192,43 @@ func TestKilledTurnsGoOn(t *testing.T) {
 	}
 }
 
+// TestFullDiskSuspendsATurn fills the disk in the middle of a turn: the turn waits and
+// finishes once there is space, and no event is accepted meanwhile.
+func TestFullDiskSuspendsATurn(t *testing.T) {
+	var w *world
+	var once sync.Once
+	w = newWorld(t, func(ctx context.Context, g session.Guest, _ abi.Event) (abi.Reply, error) {
+		for _, p := range []string{"a", "b"} {
+			if r, err := ask(ctx, g, "effect", `{"path":"`+p+`"}`); err != nil || r.Error != nil {
+				return abi.Reply{}, errors.Join(err, asError(r.Error))
+			}
+			once.Do(func() { w.store.full.Store(true) })
+		}
+		return say("done")
+	})
+	turn := w.invoke(message("x"))
+	for !w.store.full.Load() {
+		time.Sleep(time.Millisecond)
+	}
+	if _, err := w.service.Invoke(t.Context(), w.fill(message("y"))); host.CodeOf(err) != host.ErrFull {
+		t.Errorf("a new session: %v", err)
+	}
+	in := message("y")
+	in.Session = turn.Session
+	if _, err := w.service.Invoke(t.Context(), w.fill(in)); host.CodeOf(err) != host.ErrFull {
+		t.Errorf("a session that runs: %v", err)
+	}
+	w.store.full.Store(false)
+	got := w.await(turn)
+	if d := cmp.Diff([]string{"a", "b"}, w.effects); d != "" || got.Status != host.TurnDone {
+		t.Errorf("%+v %s", got, d)
+	}
+	head, _ := w.service.Get(t.Context(), caller, turn.Session)
+	if head.Turns != 1 {
+		t.Errorf("the refused event was taken in: %+v", head)
+	}
+}
+
 func TestQueuedEventsSurviveAKill(t *testing.T) {
 	block := make(chan struct{})
 	w := newWorld(t, func(ctx context.Context, _ session.Guest, _ abi.Event) (abi.Reply, error) {

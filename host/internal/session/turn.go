@@ -61,7 +61,7 @@ func (a *actor) prepare(ctx context.Context, q *queued, agent *host.Agent) (*pas
 		return nil, err
 	}
 	p.passage, err = a.svc.opt.Door.Begin(PassageSpec{
-		Session: a.open.Session.ID, Log: a.log, Past: p.past, Budget: q.accepted.Budget, Label: p.started.Label,
+		Session: a.open.Session.ID, Log: patient{a.log, a}, Past: p.past, Budget: q.accepted.Budget, Label: p.started.Label,
 		Payload: func(ctx context.Context, e host.Entry) ([]byte, error) {
 			return a.svc.opt.Journals.Payload(ctx, a.open.Session.Tenant, e)
 		},
@@ -96,7 +96,7 @@ func (a *actor) start(ctx context.Context, q *queued, agent *host.Agent, p *pass
 	if err != nil {
 		return err
 	}
-	return a.log.Commit(ctx)
+	return a.commit(ctx)
 }
 
 // restart finds what earlier hosts recorded of the turn, and records that another
@@ -113,7 +113,7 @@ func (a *actor) restart(ctx context.Context, q *queued, p *passing) error {
 	if _, err := a.log.Append(ctx, host.Entry{Kind: host.EntryFence}, host.Fence{}, nil); err != nil {
 		return err
 	}
-	return a.log.Commit(ctx)
+	return a.commit(ctx)
 }
 
 func (a *actor) eventOf(ctx context.Context, q *queued) (*abi.Event, error) {
@@ -184,14 +184,14 @@ func causeOf(ctx context.Context, err error) error {
 }
 
 // conclude records how the turn ended, unless it did not end: the host stops, the
-// store is full, the journal failed, or the guest diverged from it.
+// journal failed, or the guest diverged from it.
 func (a *actor) conclude(ctx context.Context, q *queued, p *passing, reply *abi.Reply, err error) (host.TurnStatus, error) {
 	switch {
 	case err == nil:
 		return a.end(ctx, q, p, reply)
 	case errors.Is(err, host.ErrDiverged):
 		return host.TurnFailed, a.park(ctx, "turn "+strconv.Itoa(q.turn)+": "+err.Error())
-	case errors.Is(err, host.ErrStopping), errors.Is(err, store.ErrFull), errors.Is(err, store.ErrClosed), a.broken(ctx):
+	case errors.Is(err, host.ErrStopping), errors.Is(err, store.ErrClosed), a.broken(ctx):
 		return host.TurnRunning, err
 	}
 	failure := a.failure(p, err)
@@ -282,7 +282,7 @@ func (a *actor) close(ctx context.Context, q *queued, e host.Ended, payload []by
 	if err != nil {
 		return err
 	}
-	if err := a.log.Commit(ctx); err != nil {
+	if err := a.commit(ctx); err != nil {
 		return err
 	}
 	a.svc.spent.add(e.Usage.CostMicros, a.svc.opt.Now())
@@ -329,7 +329,7 @@ func (a *actor) park(ctx context.Context, reason string) error {
 	if _, err := a.log.Append(ctx, host.Entry{Kind: host.EntryPark}, host.Parked{Reason: reason}, nil, op); err != nil {
 		return err
 	}
-	if err := a.log.Commit(ctx); err != nil {
+	if err := a.commit(ctx); err != nil {
 		return err
 	}
 	return errParked

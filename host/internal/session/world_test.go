@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"maps"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -32,7 +33,7 @@ type world struct {
 	dir      string
 	now      func() time.Time
 	limits   session.Limits
-	store    *store.Local
+	store    *fillable
 	journals *journal.Journals
 	service  *session.Service
 
@@ -108,6 +109,19 @@ func (w *world) Plugin(context.Context, string) (string, []string, error) {
 	return "p", []string{"effect", "emit", "await", "memory_session"}, nil
 }
 
+// fillable is a real store whose disk can be said to be full.
+type fillable struct {
+	*store.Local
+	full atomic.Bool
+}
+
+func (f *fillable) Commit(ctx context.Context, b words.Batch) (words.Revision, error) {
+	if f.full.Load() {
+		return 0, words.ErrFull
+	}
+	return f.Local.Commit(ctx, b)
+}
+
 // effect is a capability that notes what it did to the world.
 type effect struct{ w *world }
 
@@ -135,13 +149,13 @@ func (w *world) start() {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	keys, err := journal.NewKeys(s, bytes.Repeat([]byte{1}, 32))
+	w.store = &fillable{Local: s}
+	keys, err := journal.NewKeys(w.store, bytes.Repeat([]byte{1}, 32))
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	w.store = s
 	var service *session.Service
-	w.journals = journal.New(s, keys, journal.Options{Now: w.now, Committed: func(tenant, id string, es []host.Entry) { service.Committed(tenant, id, es) }})
+	w.journals = journal.New(w.store, keys, journal.Options{Now: w.now, Committed: func(tenant, id string, es []host.Entry) { service.Committed(tenant, id, es) }})
 	set, err := cedar.Compile(map[string][]byte{"all.cedar": []byte(`@id("all") permit (principal, action, resource);`)})
 	if err != nil {
 		w.t.Fatal(err)
@@ -149,7 +163,7 @@ func (w *world) start() {
 	caps := map[string]host.Capability{"effect": effect{w}}
 	log := slog.New(slog.DiscardHandler)
 	service = session.New(session.Options{
-		Store: s, Journals: journals{w.journals}, Runner: w, Agents: w, Now: w.now, Log: log, Limits: w.limits,
+		Store: w.store, Journals: journals{w.journals}, Runner: w, Agents: w, Now: w.now, Log: log, Limits: w.limits,
 		Door: door{gate.New(gate.Options{Capabilities: caps, Policy: cedar.New(set), Now: w.now, Log: log})},
 	})
 	maps.Copy(caps, service.Capabilities())

@@ -76,6 +76,7 @@ func (a *applier) op(op store.Op, version uint64) error {
 	return a.open().SetEntryAt(newEntry(key, op.Value), version)
 }
 
+// mark notes that a segment begins after the revision.
 func (a *applier) mark(r store.Revision) error {
 	if r == 0 { // Badger has no version 0
 		return nil
@@ -90,6 +91,9 @@ func (a *applier) open() *badger.WriteBatch {
 	return a.batch
 }
 
+// flush waits until everything added is in Badger and visible to transactions at
+// its revision. Badger splits what is too large for it; views do not see the
+// parts, because they read at the head, which moves after flush.
 func (a *applier) flush() error {
 	if a.batch == nil {
 		return nil
@@ -116,6 +120,7 @@ func newEntry(key, value []byte) *badger.Entry {
 	return badger.NewEntry(key, value[:last]).WithMeta(value[last]).WithDiscard()
 }
 
+// value undoes newEntry. An empty value is not nil.
 func value(it *badger.Item) ([]byte, error) {
 	size := it.ValueSize()
 	full := it.DiscardEarlierVersions()

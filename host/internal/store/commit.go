@@ -8,17 +8,19 @@ import (
 	"github.com/vespiary/vespiary/host/store"
 )
 
-// Limits of one group. It always takes at least one batch.
+// Limits of one group, so that a burst neither delays its first batch for long nor
+// needs much memory. A group always takes at least one batch.
 const (
 	maxGroup      = 1024
 	maxGroupBytes = 4 << 20
 )
 
+// request is a batch on its way through the committer.
 type request struct {
 	ctx   context.Context
 	batch store.Batch
 	size  int
-	done  chan result
+	done  chan result // holds one, so that answering never waits for the caller
 
 	revision store.Revision // in a group: what the batch became, or the one before it
 }
@@ -54,6 +56,7 @@ func (s *Local) Commit(ctx context.Context, b store.Batch) (store.Revision, erro
 	}
 }
 
+// batchSize checks a batch's limits. An error names what is over them.
 func batchSize(b store.Batch) (size int, err error) {
 	for _, op := range b.Ops {
 		if len(op.Key) > store.MaxKey {
@@ -132,7 +135,8 @@ func (s *Local) gather(group []*request) (full []*request, next *request) {
 	return group, nil
 }
 
-// commitGroup settles all requests of a group.
+// commitGroup settles all requests of a group. Those in flight when something
+// fails get the bare cause: whether they are durable is known at the next Open.
 func (s *Local) commitGroup(group []*request) {
 	err := s.admit(group)
 	if err != nil {
@@ -188,7 +192,7 @@ func (s *Local) decide(group []*request) (left []*request, recs []redo.Record, e
 	head := store.Revision(s.head.Load())
 	next := head + 1
 	seen := newOverlay(group)
-	left = group[:0]
+	left = group[:0] // never ahead of the request being looked at
 	for i, r := range group {
 		if r.ctx.Err() != nil {
 			r.done <- result{0, fmt.Errorf("commit: %w", context.Cause(r.ctx))}
@@ -215,6 +219,7 @@ func (s *Local) decide(group []*request) (left []*request, recs []redo.Record, e
 	return left, recs, nil
 }
 
+// holds checks conditions against a group's earlier batches and then the database.
 func (s *Local) holds(conds []store.Cond, head store.Revision, seen overlay) (bool, error) {
 	for _, c := range conds {
 		have, ok := seen[string(c.Key)]
@@ -257,7 +262,8 @@ func (o overlay) add(ops []store.Op, r store.Revision) {
 	}
 }
 
-// write makes the records durable and then applies them.
+// write makes the records durable and then applies them. The mark goes to Badger
+// before anything newer, so a table with newer revisions proves it is synced.
 func (s *Local) write(recs []redo.Record) error {
 	rolled, err := s.log.Append(recs)
 	if err != nil {
@@ -292,7 +298,8 @@ func (s *Local) trim() {
 	}
 }
 
-// publish shows the records to views, then to watchers.
+// publish shows the records to views, then to watchers, so that a view taken on
+// hearing of a change sees it.
 func (s *Local) publish(recs []redo.Record) {
 	if len(recs) == 0 {
 		return

@@ -39,7 +39,7 @@ type Local struct {
 	hub     hub
 	stats   counters
 
-	closing  sync.Once
+	closing  sync.Once // Close runs once, and all callers wait for it
 	closeErr error
 }
 
@@ -157,7 +157,7 @@ func (s *Local) roomToRedo() error {
 // Watchers end with ErrClosed. Later calls return what the first one did.
 func (s *Local) Close() error {
 	s.closing.Do(func() {
-		s.commits.close()
+		s.commits.close() // after this nobody sends
 		close(s.reqs)
 		<-s.done
 		s.hub.close(s.closedErr())
@@ -199,7 +199,10 @@ func (s *Local) closedErr() error {
 	return store.ErrClosed
 }
 
-// gate lets callers in until it is closed, and close waits until all have left.
+// gate is closed before what is behind it is taken away. Unlike a lock held for
+// reading, it may be entered twice by one caller while another waits to close it.
+//
+// It lets callers in until it is closed, and close waits until all have left.
 type gate struct {
 	mu     sync.RWMutex
 	closed bool

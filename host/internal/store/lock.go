@@ -14,6 +14,7 @@ var ErrLocked = errors.New("store: the folder is in use by another process")
 
 const lockName = "LOCK"
 
+// dirLock is held as long as its file is open, so a crash releases it.
 type dirLock struct{ file *os.File }
 
 // lockDir locks a folder until release or the end of the process. The file stays,
@@ -42,6 +43,7 @@ func notePID(f *os.File) {
 	_, _ = f.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0)
 }
 
+// holder says which process noted itself in the file.
 func holder(f *os.File) string {
 	b := make([]byte, 20)
 	n, _ := f.ReadAt(b, 0)

@@ -35,6 +35,8 @@ func (s *Local) View(ctx context.Context, fn func(store.Tx) error) error {
 	return fn(t)
 }
 
+// tx is one view. Badger panics when a transaction is used after its end, so tx
+// keeps track of that itself.
 type tx struct {
 	ctx   context.Context
 	txn   *badger.Txn
@@ -57,6 +59,7 @@ func (t *tx) Get(key []byte) (store.Item, error) {
 	return item(it, false)
 }
 
+// item copies what Badger would overwrite when its iterator moves on.
 func item(it *badger.Item, keyOnly bool) (i store.Item, err error) {
 	i.Key = bytes.Clone(it.Key()[1:])
 	i.Revision = store.Revision(it.Version())
@@ -72,6 +75,8 @@ func (t *tx) Scan(q store.Query) iter.Seq2[store.Item, error] {
 			yield(store.Item{}, errViewEnded)
 			return
 		}
+		// Values are not prefetched: that takes a goroutine for each, to no gain
+		// when they are in the tables.
 		it := t.txn.NewIterator(badger.IteratorOptions{Prefix: dataKey(q.Prefix), Reverse: q.Reverse})
 		defer it.Close()
 		start, some := seekKey(q)
@@ -135,6 +140,7 @@ func (s *snapshots) take(head *atomic.Uint64) store.Revision {
 	return at
 }
 
+// drop lets go of a revision that take returned.
 func (s *snapshots) drop(at store.Revision) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

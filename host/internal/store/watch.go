@@ -27,6 +27,8 @@ type hub struct {
 	closed   error
 }
 
+// watcher is one call of Watch. Its queue is bounded, because a commit must not
+// wait for it.
 type watcher struct {
 	prefix []byte
 	wake   chan struct{} // holds a token when there is something new
@@ -96,6 +98,7 @@ func (h *hub) take(w *watcher) (queue []store.Change, err error) {
 	return queue, w.err
 }
 
+// publish queues the records for every watcher that wants them.
 func (h *hub) publish(recs []redo.Record) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -109,6 +112,7 @@ func (h *hub) publish(recs []redo.Record) {
 	}
 }
 
+// close ends all watchers, present and future, with the error.
 func (h *hub) close(err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -238,12 +239,10 @@ func TestSpanAttributes(t *testing.T) {
 	}
 }
 
-func merged(maps ...map[string]any) map[string]any {
+func merged(parts ...map[string]any) map[string]any {
 	out := map[string]any{}
-	for _, m := range maps {
-		for k, v := range m {
-			out[k] = v
-		}
+	for _, m := range parts {
+		maps.Copy(out, m)
 	}
 	return out
 }

@@ -103,8 +103,8 @@ type view struct {
 // view describes the sources that the agent's selectors name.
 func (c *Catalog) view(ctx context.Context, agent *host.Agent) (*view, error) {
 	v, taken := &view{}, map[string]bool{}
-	all := *c.sources.Load()
-	for _, name := range slices.Sorted(maps.Keys(selected(agent.Tools))) {
+	all, wanted := *c.sources.Load(), selected(agent.Tools)
+	for _, name := range slices.Sorted(maps.Keys(wanted)) {
 		source := all[name]
 		if source == nil {
 			v.missing = errors.Join(v.missing, fmt.Errorf("the configuration has no tools named %s", name))
@@ -119,7 +119,7 @@ func (c *Catalog) view(ctx context.Context, agent *host.Agent) (*view, error) {
 			v.missing = errors.Join(v.missing, fmt.Errorf("the tools of %s cannot be used: %w", name, err))
 			continue
 		}
-		v.add(source, tools, selected(agent.Tools)[name], taken)
+		v.add(source, tools, wanted[name], taken)
 	}
 	slices.SortFunc(v.entries, func(a, b *entry) int { return cmp.Compare(a.name, b.name) })
 	return v, nil

@@ -13,6 +13,7 @@ import (
 	"github.com/vespiary/vespiary/host/store"
 )
 
+// testContext: an ended context ends calls and does the store no harm.
 func testContext(t *testing.T, s *suite) {
 	if err := s.View(ended(t), func(store.Tx) error { return nil }); err == nil {
 		t.Error("view with an ended context succeeds")
@@ -24,6 +25,7 @@ func testContext(t *testing.T, s *suite) {
 	s.wantItem(t, "a", "2", r)
 }
 
+// testReopen: everything is there after each of several closings.
 func testReopen(t *testing.T, s *suite) {
 	want := map[string]string{}
 	for round := range 4 {
@@ -66,6 +68,7 @@ func testRevisionsSurvive(t *testing.T, s *suite) {
 	}
 }
 
+// testClose: Close is idempotent, and what comes after it gets ErrClosed.
 func testClose(t *testing.T, s *suite) {
 	s.commit(t, put("a", "1"))
 	var wg sync.WaitGroup

@@ -12,6 +12,7 @@ import (
 	"github.com/vespiary/vespiary/host/store"
 )
 
+// testGet reads the newest value and its revision, also after reopening.
 func testGet(t *testing.T, s *suite) {
 	s.wantMissing(t, "a")
 	r1 := s.commit(t, put("a", "1"))
@@ -32,6 +33,7 @@ func testGet(t *testing.T, s *suite) {
 	check()
 }
 
+// testScan compares scans of all kinds with what Query's comment says.
 func testScan(t *testing.T, s *suite) {
 	keys := []string{"a", "a\xff", "b", "b/1", "b/2", "b/2/x", "b/3", "b/\xff", "b/\xff\xff", "b0", "c", "\xff", "\xff\xff", "\xff\xff\xff"}
 	var ops []store.Op
@@ -94,8 +96,11 @@ func testScanStops(t *testing.T, s *suite) {
 	s.commit(t, put("a", "1"), put("b", "2"), put("c", "3"))
 	s.view(t, func(tx store.Tx) {
 		n := 0
-		for range tx.Scan(store.Query{}) {
-			for range tx.Scan(store.Query{Reverse: true}) {
+		for _, err := range tx.Scan(store.Query{}) {
+			for _, err2 := range tx.Scan(store.Query{Reverse: true}) {
+				if err = errors.Join(err, err2); err != nil {
+					t.Errorf("scan: %v", err)
+				}
 				if n++; n%2 == 0 {
 					break
 				}
@@ -181,6 +186,7 @@ func testViewIsASnapshot(t *testing.T, s *suite) {
 	s.wantMissing(t, "deleted")
 }
 
+// testViewError: View returns what its function returns.
 func testViewError(t *testing.T, s *suite) {
 	errMine := errors.New("mine")
 	if err := s.View(t.Context(), func(store.Tx) error { return errMine }); !errors.Is(err, errMine) {

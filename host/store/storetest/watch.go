@@ -96,6 +96,8 @@ func testWatchFromCall(t *testing.T, s *suite) {
 	}
 }
 
+// testWatchPrefix: a change holds the ops with the prefix, deletions too, and only
+// what was committed.
 func testWatchPrefix(t *testing.T, s *suite) {
 	seq := s.Watch(t.Context(), []byte("in/"))
 	r1 := s.commit(t, put("in/a", "1"), put("out/a", "1"), put("in/b", ""))

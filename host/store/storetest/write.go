@@ -13,6 +13,7 @@ import (
 	"github.com/vespiary/vespiary/host/store"
 )
 
+// testOps: of two ops on one key the later wins.
 func testOps(t *testing.T, s *suite) {
 	r := s.commit(t, put("a", "1"), put("b", "2"), put("a", "3"), put("c", "4"), del("c"), del("b"), put("b", "5"))
 	s.wantItem(t, "a", "3", r)
@@ -20,6 +21,7 @@ func testOps(t *testing.T, s *suite) {
 	s.wantMissing(t, "c")
 }
 
+// testDelete: a nil value deletes, also what never existed, and for good.
 func testDelete(t *testing.T, s *suite) {
 	s.commit(t, put("a", "1"), put("b", "2"))
 	s.commit(t, del("a"), del("never was"))
@@ -31,6 +33,7 @@ func testDelete(t *testing.T, s *suite) {
 	s.wantItem(t, "a", "3", r)
 }
 
+// testRevisions: a revision grows with every commit, deletions included.
 func testRevisions(t *testing.T, s *suite) {
 	var last store.Revision
 	for i := range 20 {
@@ -46,6 +49,7 @@ func testRevisions(t *testing.T, s *suite) {
 	}
 }
 
+// testBytes: keys and values are bytes, whatever they hold.
 func testBytes(t *testing.T, s *suite) {
 	keys := []string{"\x00", "\x00\x00", "\xff", "\xff\xff", "!badger!key", "\x00\xff", "key with spaces", "ключ", "a/b/c", "$", ".*>"}
 	var want []store.Op
@@ -74,6 +78,7 @@ func testBytes(t *testing.T, s *suite) {
 	check()
 }
 
+// testLimits: what is at a limit is kept; of what is over one, nothing is written.
 func testLimits(t *testing.T, s *suite) {
 	sizes := []int{store.MaxValue, store.MaxValue - 1, store.MaxValue - 2, store.MaxValue / 2}
 	for i, n := range sizes {
@@ -116,6 +121,7 @@ func testLimits(t *testing.T, s *suite) {
 	})
 }
 
+// testLargestBatch commits as many bytes as a batch may have.
 func testLargestBatch(t *testing.T, s *suite) {
 	const n = store.MaxBatch / (1 << 18)
 	var ops []store.Op
@@ -161,6 +167,7 @@ func testManySmallOps(t *testing.T, s *suite) {
 	})
 }
 
+// testConditions: all conditions hold, or nothing is written.
 func testConditions(t *testing.T, s *suite) {
 	first := s.commit(t, put("a", "1"))
 	second := s.commit(t, put("b", "1"))

@@ -123,17 +123,31 @@ func Start(tb testing.TB, now func() time.Time, routes func(s *Sessions) []api.R
 // document, and fails the test when it is a fault of the host's.
 func Post(t *testing.T, spec *Spec, routes []api.Route, path string, body []byte) {
 	t.Helper()
-	srv, err := api.New(api.Options{Routes: routes, Auth: Auth{}, Now: Now})
-	if err != nil {
-		t.Fatal(err)
-	}
-	req := httptest.NewRequestWithContext(t.Context(), http.MethodPost, path, bytes.NewReader(body))
-	req.Host = "localhost"
-	req.Header.Set("Authorization", "Bearer "+Key)
-	w := httptest.NewRecorder()
-	srv.Handler().ServeHTTP(w, req)
+	w := post(t.Context(), t, routes, path, body)
 	if w.Code >= http.StatusInternalServerError {
 		t.Errorf("%d: %s", w.Code, w.Body)
 	}
 	spec.Check(t, http.MethodPost, path, w.Result(), w.Body.Bytes())
+}
+
+// PostAndLeave sends body as a client that is gone before it is looked at.
+func PostAndLeave(t *testing.T, routes []api.Route, path string, body []byte) {
+	t.Helper()
+	ctx, leave := context.WithCancel(t.Context())
+	leave()
+	post(ctx, t, routes, path, body)
+}
+
+func post(ctx context.Context, t *testing.T, routes []api.Route, path string, body []byte) *httptest.ResponseRecorder {
+	t.Helper()
+	srv, err := api.New(api.Options{Routes: routes, Auth: Auth{}, Now: Now})
+	if err != nil {
+		t.Fatal(err)
+	}
+	req := httptest.NewRequestWithContext(ctx, http.MethodPost, path, bytes.NewReader(body))
+	req.Host = "localhost"
+	req.Header.Set("Authorization", "Bearer "+Key)
+	w := httptest.NewRecorder()
+	srv.Handler().ServeHTTP(w, req)
+	return w
 }

@@ -84,7 +84,10 @@ func (s *Sessions) Accepted() []host.Invocation {
 }
 
 // Invoke implements api.Sessions.
-func (s *Sessions) Invoke(_ context.Context, in host.Invocation) (host.Turn, error) {
+func (s *Sessions) Invoke(ctx context.Context, in host.Invocation) (host.Turn, error) {
+	if ctx.Err() != nil {
+		return host.Turn{}, ctx.Err()
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	key := in.Caller.Tenant + "/" + in.IdempotencyKey

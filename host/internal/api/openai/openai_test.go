@@ -109,6 +109,15 @@ func ask(t *testing.T, url, body string) (int, string) {
 	return resp.StatusCode, string(got)
 }
 
+// TestClientLeavesEarly is gone before its event is accepted, which it cannot know.
+func TestClientLeavesEarly(t *testing.T) {
+	s := apitest.NewSessions()
+	apitest.PostAndLeave(t, routes(s), "/v1/chat/completions", []byte(`{"model":"slow","messages":[{"role":"user","content":"hi"}]}`))
+	if n := len(s.Accepted()); n != 1 {
+		t.Errorf("%d events accepted, want 1", n)
+	}
+}
+
 // TestUnfinished has a turn that outlasts the client's patience.
 func TestUnfinished(t *testing.T) {
 	hasty := func(s *apitest.Sessions) []api.Route {

@@ -95,6 +95,15 @@ func TestClientLeaves(t *testing.T) {
 	}
 }
 
+// TestClientLeavesEarly is gone before its event is accepted, which it cannot know.
+func TestClientLeavesEarly(t *testing.T) {
+	s := apitest.NewSessions()
+	apitest.PostAndLeave(t, routes(s), "/v1/agents/slow/invocations", []byte(`{"content":"hi"}`))
+	if n := len(s.Accepted()); n != 1 {
+		t.Errorf("%d events accepted, want 1", n)
+	}
+}
+
 func TestWait(t *testing.T) {
 	short := func(s *apitest.Sessions) []api.Route {
 		return rest.Routes(rest.Options{Sessions: s, Agents: apitest.Agents{}, Admin: apitest.Admin{}, Wait: time.Millisecond})

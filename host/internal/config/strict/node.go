@@ -87,11 +87,7 @@ func (d decoder) scalar(path string, n ast.Node, v reflect.Value) {
 			d.expected(path, n, "true or false")
 		}
 	case reflect.Int, reflect.Int64:
-		if i, ok := integer(n); ok && !v.OverflowInt(i) {
-			v.SetInt(i)
-		} else {
-			d.expected(path, n, "a whole number")
-		}
+		d.whole(path, n, v)
 	case reflect.Float64:
 		if f, ok := number(n); ok {
 			v.SetFloat(f)
@@ -101,6 +97,19 @@ func (d decoder) scalar(path string, n ast.Node, v reflect.Value) {
 	default:
 		panic("strict: a field of type " + v.Type().String() + " cannot be decoded")
 	}
+}
+
+func (d decoder) whole(path string, n ast.Node, v reflect.Value) {
+	i, ok := integer(n)
+	if _, written := n.(*ast.IntegerNode); written && (!ok || v.OverflowInt(i)) {
+		d.problem(path, n, "the number is too large")
+		return
+	}
+	if !ok {
+		d.expected(path, n, "a whole number")
+		return
+	}
+	v.SetInt(i)
 }
 
 func integer(n ast.Node) (int64, bool) {

@@ -29,6 +29,8 @@ const (
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
+// header identifies a segment. Its mark, drawn at random, is what records of this
+// use of the file begin with; nobody who chooses values can know it.
 type header struct {
 	seq  uint64
 	base store.Revision
@@ -45,6 +47,7 @@ func newHeader(seq uint64, base store.Revision, mark [4]byte) (header, []byte) {
 	return h, binary.LittleEndian.AppendUint32(b, h.crc)
 }
 
+// parseHeader reads a segment's header. Its errors become a DamageError's reason.
 func parseHeader(b []byte) (header, error) {
 	if len(b) < headerSize {
 		return header{}, errors.New("the file is shorter than its header")
@@ -67,6 +70,7 @@ func parseHeader(b []byte) (header, error) {
 	return h, nil
 }
 
+// encodedSize is what appendGroup will append, needed before its segment is known.
 func encodedSize(recs []Record) (n int64) {
 	for _, r := range recs {
 		n += recordHeader
@@ -90,6 +94,7 @@ func uvarintLen(n int) int {
 	return size
 }
 
+// appendGroup encodes records that are written together.
 func (h header) appendGroup(b []byte, recs []Record) []byte {
 	for place, r := range recs {
 		start := len(b)
@@ -216,6 +221,7 @@ func (h header) remains(b []byte, last store.Revision) (torn bool, err error) {
 	}
 }
 
+// applyError keeps the caller's failures apart from damage.
 type applyError struct {
 	revision store.Revision
 	err      error

@@ -20,6 +20,7 @@ const (
 	maxSpares  = 2
 )
 
+// segment is one file of the chain.
 type segment struct {
 	seq  uint64
 	base store.Revision
@@ -113,6 +114,7 @@ func (l *Log) follows(i int, held Held) error {
 	return nil
 }
 
+// openLast opens the segment that appending goes on in.
 func (l *Log) openLast(path string, torn bool, size int64) (err error) {
 	if l.file, err = os.OpenFile(path, os.O_WRONLY, 0); err != nil {
 		return fmt.Errorf("open redo log: %w", err)
@@ -196,8 +198,9 @@ func (l *Log) takeSpare(seq uint64) (string, error) {
 }
 
 // makeSpare fills a file with zeros in the background, so that a commit seldom
-// waits for it. It is used twice as fast as a file merely reserved with fallocate,
-// whose extents each write must convert; segments given up are as good.
+// waits for it. Space merely reserved with fallocate costs more later, when each
+// write converts its extents; segments given up are as good as zeros, and spare
+// flash storage the second write.
 func (l *Log) makeSpare() {
 	if len(l.spares) > 0 || l.making != nil {
 		return
@@ -225,6 +228,8 @@ func (l *Log) nextSeq() uint64 {
 	return l.segs[len(l.segs)-1].seq + 1
 }
 
+// allocate makes a file of zeros, with its blocks and size on disk, so that a later
+// datasync of it has no metadata to write.
 func allocate(path string, size int64) error {
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
@@ -249,7 +254,8 @@ func zero(f *os.File, from, to int64) error {
 	return nil
 }
 
-// retire gives up the n oldest segments, keeping some as spares.
+// retire gives up the n oldest segments, oldest first, so that a crash on the way
+// leaves no gap. It keeps some as spares.
 func (l *Log) retire(n int) error {
 	for range n {
 		s := l.segs[0]
@@ -262,6 +268,7 @@ func (l *Log) retire(n int) error {
 	return nil
 }
 
+// reuse keeps a file of the usual size as a spare and removes others.
 func (l *Log) reuse(path string, s segment) error {
 	if len(l.spares) >= maxSpares || s.used > l.opts.SegmentSize {
 		return os.Remove(path)

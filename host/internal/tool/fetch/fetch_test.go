@@ -385,22 +385,24 @@ func TestNoAnswer(t *testing.T) {
 	}
 	gone := "http://" + closed.Addr().String()
 	_ = closed.Close()
-	f := fetcher(t, Options{AllowPrivate: []string{"*"}, Timeout: 200 * time.Millisecond})
+	patient := fetcher(t, Options{AllowPrivate: []string{"*"}})
+	hurried := fetcher(t, Options{AllowPrivate: []string{"*"}, Timeout: time.Second})
 	key := map[string]string{"Idempotency-Key": "k"}
 	for _, test := range []struct {
 		name  string
+		f     *Fetcher
 		in    abi.HTTPRequest
 		code  abi.Code
 		again bool
 	}{
-		{"get, closed", abi.HTTPRequest{URL: s.URL}, abi.CodeUnavailable, true},
-		{"post, closed", abi.HTTPRequest{Method: "POST", URL: s.URL}, abi.CodeUnknownOutcome, false},
-		{"post with a key, closed", abi.HTTPRequest{Method: "POST", URL: s.URL, Headers: key}, abi.CodeUnavailable, true},
-		{"post, nobody there", abi.HTTPRequest{Method: "POST", URL: gone}, abi.CodeUnavailable, true},
-		{"get, no end", abi.HTTPRequest{URL: s.URL + "/hang"}, abi.CodeTimeout, true},
-		{"post, no end", abi.HTTPRequest{Method: "POST", URL: s.URL + "/hang"}, abi.CodeUnknownOutcome, false},
+		{"get, closed", patient, abi.HTTPRequest{URL: s.URL}, abi.CodeUnavailable, true},
+		{"post, closed", patient, abi.HTTPRequest{Method: "POST", URL: s.URL}, abi.CodeUnknownOutcome, false},
+		{"post with a key, closed", patient, abi.HTTPRequest{Method: "POST", URL: s.URL, Headers: key}, abi.CodeUnavailable, true},
+		{"post, nobody there", patient, abi.HTTPRequest{Method: "POST", URL: gone}, abi.CodeUnavailable, true},
+		{"get, no end", hurried, abi.HTTPRequest{URL: s.URL + "/hang"}, abi.CodeTimeout, true},
+		{"post, no end", hurried, abi.HTTPRequest{Method: "POST", URL: s.URL + "/hang"}, abi.CodeUnknownOutcome, false},
 	} {
-		_, err := do(t.Context(), t, f, test.in)
+		_, err := do(t.Context(), t, test.f, test.in)
 		e, ok := errors.AsType[*abi.Error](err)
 		if !ok || e.Code != test.code || e.Retryable != test.again {
 			t.Errorf("%s: got %v (retryable %v), want %s", test.name, err, ok && e.Retryable, test.code)

@@ -127,7 +127,7 @@ func canonicalPath(escaped string) (string, error) {
 	path := b.String()
 	for _, segment := range separator.Split(path, -1) {
 		if segment == "." || segment == ".." {
-			return "", errors.New("the URL's path must not hold the segments . and ..")
+			return "", errors.New("the URL's path must not hold dot segments, such as /../, in any spelling")
 		}
 	}
 	return path, nil

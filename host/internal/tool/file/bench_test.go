@@ -17,7 +17,7 @@ import (
 
 // bench is a real store with the journal of one session, and the files in it.
 type bench struct {
-	t        testing.TB
+	t        *testing.T
 	store    *store.Local
 	journals *journal.Journals
 	log      *journal.Log
@@ -28,7 +28,7 @@ type bench struct {
 
 var noon = time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC)
 
-func newBench(t testing.TB, opt Options) *bench {
+func newBench(t *testing.T, opt Options) *bench {
 	t.Helper()
 	s, err := store.Open(context.Background(), store.Options{Dir: t.TempDir(), Edge: true, MinFree: 1})
 	if err != nil {
@@ -165,7 +165,7 @@ func (b *bench) paths(in abi.FileList) (out []string) {
 	return out
 }
 
-func code(t testing.TB, err error) abi.Code {
+func code(t *testing.T, err error) abi.Code {
 	t.Helper()
 	e, ok := errors.AsType[*abi.Error](err)
 	if !ok {

@@ -93,7 +93,7 @@ func TestParallelAppendsAreAllKept(t *testing.T) {
 		for i := range n {
 			writes = append(writes, abi.FileWrite{Path: "log", Text: fmt.Sprintf("%02d;", i), Append: true})
 		}
-		b.parallel(writes, rand.New(rand.NewPCG(1, uint64(round))).Perm(n)) //nolint:gosec // a fixed order per round
+		b.parallel(writes, rand.New(rand.NewPCG(1, uint64(round))).Perm(n))
 		got, err := b.read(abi.FileRead{Path: "log"})
 		if err != nil {
 			t.Fatal(err)
@@ -110,6 +110,7 @@ func TestParallelAppendsAreAllKept(t *testing.T) {
 }
 
 func TestOrderOfCommitsDoesNotMatter(t *testing.T) {
+	b := newBench(t, Options{})
 	for _, test := range []struct {
 		name   string
 		writes []abi.FileWrite
@@ -124,12 +125,12 @@ func TestOrderOfCommitsDoesNotMatter(t *testing.T) {
 		{"append, remove, append", []abi.FileWrite{{Text: "a", Append: true}, {Remove: true}, {Text: "b", Append: true}}, "b"},
 	} {
 		for _, order := range [][]int{{0, 1, 2}, {2, 1, 0}, {1, 0, 2}, {0, 2, 1}} {
-			b := newBench(t, Options{})
-			b.mustWrite(abi.FileWrite{Path: "f", Text: "0"})
-			b.turn(2)
+			path := fmt.Sprint(test.name, order)
+			b.mustWrite(abi.FileWrite{Path: path, Text: "0"})
+			b.turn(b.root.Turn + 1)
 			var outs []host.Output
 			for _, w := range test.writes {
-				w.Path = "f"
+				w.Path = path
 				out, err := b.perform(abi.CallFileWrite, w)
 				if err != nil {
 					t.Fatal(err)
@@ -142,7 +143,7 @@ func TestOrderOfCommitsDoesNotMatter(t *testing.T) {
 					b.commit()
 				}
 			}
-			if got := b.contentOr("f", "-"); got != test.want {
+			if got := b.contentOr(path, "-"); got != test.want {
 				t.Errorf("%s, committed in the order %v: got %q, want %q", test.name, order, got, test.want)
 			}
 		}
@@ -342,11 +343,15 @@ func TestListWorkspace(t *testing.T) {
 
 func TestLongListingIsTruncated(t *testing.T) {
 	b := newBench(t, Options{})
+	var outs []host.Output
 	for i := range maxListed + 1 {
 		out, err := b.perform(abi.CallFileWrite, abi.FileWrite{Path: fmt.Sprintf("f/%05d", i)})
 		if err != nil {
 			t.Fatal(err)
 		}
+		outs = append(outs, out)
+	}
+	for _, out := range outs {
 		b.record(out)
 	}
 	got := b.paths(abi.FileList{Path: "f"})

@@ -20,10 +20,9 @@ const (
 type write struct{ files *Files }
 
 type writeState struct {
-	place  place
-	op     op
-	data   []byte
-	append bool
+	place place
+	op    op
+	data  []byte
 }
 
 // Classify implements host.Capability.
