@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"os/signal"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	"github.com/vespiary/vespiary/host"
@@ -47,6 +49,7 @@ func (h *Host) Serve(ctx context.Context, ready func(url string)) error {
 	if h.activity != nil {
 		go h.activity.run(ctx)
 	}
+	go h.reloadOnSignal(ctx)
 	url := baseURL(cfg, ln.Addr())
 	if err := h.announce(url); err != nil {
 		return errors.Join(err, ln.Close(), h.Close(ctx))
@@ -58,6 +61,26 @@ func (h *Host) Serve(ctx context.Context, ready func(url string)) error {
 	stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), drain)
 	defer cancel()
 	return errors.Join(err, h.Close(stop))
+}
+
+// reloadOnSignal reads configuration, policies and plugins again whenever the process
+// is told to (SIGHUP), until ctx ends.
+func (h *Host) reloadOnSignal(ctx context.Context) {
+	hangups := make(chan os.Signal, 1)
+	signal.Notify(hangups, syscall.SIGHUP)
+	defer signal.Stop(hangups)
+	for {
+		select {
+		case <-hangups:
+			if err := h.Reload(ctx); err != nil {
+				h.opt.Log.ErrorContext(ctx, "reload: nothing was changed", "error", err)
+			} else {
+				h.opt.Log.InfoContext(ctx, "reloaded", "policies", h.policy.Set().Digest())
+			}
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 // serverFile is the file of the data folder that tells commands where the host

@@ -199,10 +199,9 @@ func (s *Local) closedErr() error {
 	return store.ErrClosed
 }
 
-// gate is closed before what is behind it is taken away. Unlike a lock held for
-// reading, it may be entered twice by one caller while another waits to close it.
-//
-// It lets callers in until it is closed, and close waits until all have left.
+// gate lets callers in until it is closed, and close waits until all have left.
+// Unlike a lock held for reading, it refuses a caller who is inside and enters
+// again while it closes, where the lock would never let either go on.
 type gate struct {
 	mu     sync.RWMutex
 	closed bool

@@ -89,8 +89,10 @@ type entry struct {
 // id names the tool to people and policies.
 func (e *entry) id() string { return e.source.Name + "." + e.tool.Name }
 
+// readOnly holds for a tool that says so, and for one whose plugin can ask the host
+// for nothing: it computes, and changes nothing whatever it says.
 func (e *entry) readOnly() bool {
-	return e.tool.Annotations != nil && e.tool.Annotations.ReadOnlyHint
+	return len(e.source.Needs) == 0 || e.tool.Annotations != nil && e.tool.Annotations.ReadOnlyHint
 }
 
 // view is what an agent's selectors name: tools in the order of their names, and

@@ -232,6 +232,18 @@ func TestCall(t *testing.T) {
 	}
 }
 
+func TestToolsThatNeedNothingOnlyRead(t *testing.T) {
+	p := someTools()
+	p.activate = func(context.Context, *host.Call, host.Child, string, []byte) ([]byte, error) {
+		return []byte(`{"content":[]}`), nil
+	}
+	c := p.catalog(sources()...)
+	hc, _, err := callTool(t, c, runOf("hello"), "hello", `{}`)
+	if err != nil || hc.Class.Action != "invokeReadTool" || hc.Class.Resource.Attrs["readOnly"] != true {
+		t.Errorf("%+v, %v", hc.Class, err)
+	}
+}
+
 func TestCallRefused(t *testing.T) {
 	p := someTools()
 	p.fail = map[string]error{"sha256:broken": errors.New("it does not compile")}
@@ -486,6 +498,17 @@ func TestNear(t *testing.T) {
 	}{{"", "", 0}, {"abc", "abc", 0}, {"abc", "abd", 1}, {"abc", "", 3}, {"kitten", "sitting", 3}} {
 		if got := distance(test.a, test.b); got != test.want {
 			t.Errorf("from %q to %q: got %d, want %d", test.a, test.b, got, test.want)
+		}
+	}
+}
+
+func BenchmarkClassifyCall(b *testing.B) {
+	c := someTools().catalog(sources()...)
+	k := c.Capabilities()[abi.CallToolCall]
+	hc := &host.Call{Run: runOf("github", "hello", "files"), Name: abi.CallToolCall, Request: []byte(`{"name":"github_create_issue","arguments":{"title":"a","labels":["x"]}}`)}
+	for b.Loop() {
+		if _, err := k.Classify(b.Context(), hc); err != nil {
+			b.Fatal(err)
 		}
 	}
 }

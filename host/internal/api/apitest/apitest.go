@@ -123,7 +123,7 @@ func Start(tb testing.TB, now func() time.Time, routes func(s *Sessions) []api.R
 // document, and fails the test when it is a fault of the host's.
 func Post(t *testing.T, spec *Spec, routes []api.Route, path string, body []byte) {
 	t.Helper()
-	w := post(t.Context(), t, routes, path, body)
+	w := serve(t, routes, httptest.NewRequestWithContext(t.Context(), http.MethodPost, path, bytes.NewReader(body)))
 	if w.Code >= http.StatusInternalServerError {
 		t.Errorf("%d: %s", w.Code, w.Body)
 	}
@@ -135,16 +135,15 @@ func PostAndLeave(t *testing.T, routes []api.Route, path string, body []byte) {
 	t.Helper()
 	ctx, leave := context.WithCancel(t.Context())
 	leave()
-	post(ctx, t, routes, path, body)
+	serve(t, routes, httptest.NewRequestWithContext(ctx, http.MethodPost, path, bytes.NewReader(body)))
 }
 
-func post(ctx context.Context, t *testing.T, routes []api.Route, path string, body []byte) *httptest.ResponseRecorder {
+func serve(t *testing.T, routes []api.Route, req *http.Request) *httptest.ResponseRecorder {
 	t.Helper()
 	srv, err := api.New(api.Options{Routes: routes, Auth: Auth{}, Now: Now})
 	if err != nil {
 		t.Fatal(err)
 	}
-	req := httptest.NewRequestWithContext(ctx, http.MethodPost, path, bytes.NewReader(body))
 	req.Host = "localhost"
 	req.Header.Set("Authorization", "Bearer "+Key)
 	w := httptest.NewRecorder()

@@ -88,6 +88,18 @@ func unfinished(t host.Turn) *failure {
 	}}
 }
 
+// parked describes a session that was stopped in the middle of the turn.
+func parked(t host.Turn, e host.StreamEvent) *failure {
+	var p host.Parked
+	_ = json.Unmarshal(e.Data, &p) // without a reason the rest is still true
+	code := "session_parked"
+	return &failure{failureBody{
+		Message: fmt.Sprintf("the session %s was stopped until a person looks at it: %s", t.Session, p.Reason),
+		Type:    "agent_error",
+		Code:    &code,
+	}}
+}
+
 // final keeps the SDKs from repeating a request whose turn was accepted: its
 // effects would happen again.
 func final(w http.ResponseWriter) { w.Header().Set("X-Should-Retry", "false") }

@@ -68,7 +68,7 @@ func (c *chunks) event(s *api.Stream, e host.StreamEvent) (more bool, err error)
 	c.begun = c.begun || ours
 	switch {
 	case c.begun && e.Type == host.StreamParked: // and not one from before
-		return false, s.Send("", "", encode(unfinished(c.turn)))
+		return false, s.Send("", "", encode(parked(c.turn, e)))
 	case !ours:
 		return true, nil
 	}

@@ -436,3 +436,21 @@ func TestTLS(t *testing.T) {
 		t.Errorf("unknown authority: got %v, want unavailable", err)
 	}
 }
+
+func BenchmarkFetch(b *testing.B) {
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok") }))
+	defer s.Close()
+	f, err := New(Options{AllowPrivate: []string{"*"}})
+	if err != nil {
+		b.Fatal(err)
+	}
+	c := &host.Call{Run: &host.Run{}, Name: abi.CallHTTPFetch, Request: []byte(`{"url":"` + s.URL + `"}`)}
+	for b.Loop() {
+		if c.Class, err = f.Classify(b.Context(), c); err != nil {
+			b.Fatal(err)
+		}
+		if _, err = f.Perform(b.Context(), c); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

@@ -17,7 +17,7 @@ import (
 
 // bench is a real store with the journal of one session, and the files in it.
 type bench struct {
-	t        *testing.T
+	t        testing.TB
 	store    *store.Local
 	journals *journal.Journals
 	log      *journal.Log
@@ -28,20 +28,20 @@ type bench struct {
 
 var noon = time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC)
 
-func newBench(t *testing.T, opt Options) *bench {
-	t.Helper()
-	s, err := store.Open(context.Background(), store.Options{Dir: t.TempDir(), Edge: true, MinFree: 1})
+func newBench(tb testing.TB, opt Options) *bench {
+	tb.Helper()
+	s, err := store.Open(context.Background(), store.Options{Dir: tb.TempDir(), Edge: true, MinFree: 1})
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	t.Cleanup(func() { _ = s.Close() })
+	tb.Cleanup(func() { _ = s.Close() })
 	keys, err := journal.NewKeys(s, bytes.Repeat([]byte{7}, 32))
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	b := &bench{t: t, store: s, journals: journal.New(s, keys, journal.Options{Now: time.Now})}
+	b := &bench{t: tb, store: s, journals: journal.New(s, keys, journal.Options{Now: time.Now})}
 	if b.log, err = b.journals.Create(context.Background(), host.Open{Session: host.Session{ID: "S1", Tenant: "home", Owner: "ann"}}); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	opt.Store, opt.Blobs, opt.Now = s, b.journals, func() time.Time { return noon }
 	b.files = New(opt)

@@ -3,6 +3,7 @@ package file
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -427,5 +428,64 @@ func TestMemoryOfWritersIsBounded(t *testing.T) {
 	}
 	if len(f.sessions) > maxWriters || f.writer("busy") != busy {
 		t.Errorf("%d sessions are remembered, the one that writes: %v", len(f.sessions), f.sessions["busy"] == busy)
+	}
+}
+
+// Pieces of the turn that is under way are not merged: a write performed among them
+// may still commit, and must find its place.
+func TestPiecesOfThisTurnStayApart(t *testing.T) {
+	b := newBench(t, Options{})
+	b.turn(2)
+	add := func(n int) (all string) {
+		for i := range n {
+			b.mustWrite(abi.FileWrite{Path: "log", Text: fmt.Sprint(i, " "), Append: true})
+			all += fmt.Sprint(i, " ")
+		}
+		return all
+	}
+	add(mergeFrom)
+	late, err := b.perform(abi.CallFileWrite, abi.FileWrite{Path: "log", Text: "anew "})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := "anew " + add(mergeFrom)
+	b.record(late)
+	if got := b.text("log"); got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+func TestLimitOfOneFileHoldsInParallel(t *testing.T) {
+	b := newBench(t, Options{MaxFile: 25})
+	var sizes []int64
+	for range 4 { // performed, none recorded
+		out, err := b.perform(abi.CallFileWrite, abi.FileWrite{Path: "f", Text: strings.Repeat("x", 10), Append: true})
+		if err != nil {
+			continue
+		}
+		var info abi.FileInfo
+		if err := json.Unmarshal(out.OK, &info); err != nil {
+			t.Fatal(err)
+		}
+		sizes = append(sizes, info.Size)
+	}
+	if !slices.Equal(sizes, []int64{10, 20}) {
+		t.Errorf("the writes that were let through report the sizes %v", sizes)
+	}
+}
+
+func BenchmarkAppend(b *testing.B) {
+	for _, size := range []int{100, 100 << 10} {
+		b.Run(fmt.Sprint(size), func(b *testing.B) {
+			w := newBench(b, Options{MaxBytes: 1 << 40, MaxFile: 1 << 40})
+			text := strings.Repeat("x", size)
+			b.SetBytes(int64(size))
+			for i := 0; b.Loop(); i++ {
+				if i%mergeFrom == 0 {
+					w.turn(i / mergeFrom)
+				}
+				w.mustWrite(abi.FileWrite{Path: fmt.Sprint("log", i/10_000), Text: text, Append: true})
+			}
+		})
 	}
 }
