@@ -34,27 +34,40 @@ func (s *Service) Turn(ctx context.Context, c host.Caller, session string, turn 
 	if err != nil {
 		return host.Turn{}, err
 	}
-	v := newView()
-	for e, err := range s.opt.Journals.Read(ctx, c.Tenant, session, 1) {
-		if err != nil {
-			return host.Turn{}, err
-		}
-		if e.Turn != 0 && e.Turn != turn && e.Kind != host.EntryAccepted && e.Kind != host.EntryStart && e.Kind != host.EntryResult {
-			continue
-		}
-		if err := v.add(e); err != nil {
-			return host.Turn{}, err
-		}
-	}
-	t := v.turns[turn]
-	if t == nil {
-		return host.Turn{}, host.Errorf(host.ErrNotFound, "find turn %d of session %s: it has %d turns", turn, session, head.Turns)
+	t, err := s.read(ctx, head, turn)
+	if err != nil {
+		return host.Turn{}, err
 	}
 	out, err := s.project(ctx, head, t)
 	if out.Status == host.TurnRunning {
 		out.Waiting = head.Waiting
 	}
 	return out, err
+}
+
+// read finds the turn in its journal.
+func (s *Service) read(ctx context.Context, head host.Session, turn int) (*turnView, error) {
+	v := newView()
+	from, err := s.place(ctx, head.Tenant, head.ID, turn)
+	if err != nil {
+		return nil, err
+	}
+	for e, err := range s.opt.Journals.Read(ctx, head.Tenant, head.ID, from) {
+		if err != nil {
+			return nil, err
+		}
+		if err := v.add(e); err != nil {
+			return nil, err
+		}
+		if t := v.turns[turn]; t != nil && t.status.Over() {
+			break
+		}
+	}
+	t := v.turns[turn]
+	if t == nil {
+		return nil, host.Errorf(host.ErrNotFound, "find turn %d of session %s: it has %d turns", turn, head.ID, head.Turns)
+	}
+	return t, nil
 }
 
 // project makes what callers see of a turn.
@@ -84,7 +97,8 @@ func (s *Service) reply(ctx context.Context, tenant string, e host.Entry) (abi.R
 }
 
 // Events yields what happens in a session: first what is on record after the event
-// with the id after ("" for all), then what comes, until ctx ends.
+// with the id after, then what comes, until ctx ends. After may also be "" for all,
+// or the number of a turn for what happens from its beginning on.
 func (s *Service) Events(ctx context.Context, c host.Caller, session, after string) iter.Seq2[host.StreamEvent, error] {
 	return func(yield func(host.StreamEvent, error) bool) {
 		head, err := s.Get(ctx, c, session)

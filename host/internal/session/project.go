@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"strconv"
+	"strings"
 
 	"github.com/vespiary/vespiary/abi"
 	"github.com/vespiary/vespiary/host"
@@ -16,11 +17,21 @@ type projector struct {
 	head host.Session
 	next uint64 // entry to read next
 	skip string // id of the last event that the client has
+	only int    // events of turns before this one are not shown
 }
 
-// find sets the projector behind the event that the client has.
+// find sets the projector behind the event that the client has, or to the beginning of
+// the turn that it names.
 func (p *projector) find(ctx context.Context) error {
-	for e, err := range p.svc.opt.Journals.Read(ctx, p.head.Tenant, p.head.ID, 1) {
+	from, err := p.svc.place(ctx, p.head.Tenant, p.head.ID, turnOfID(p.skip))
+	if err != nil {
+		return err
+	}
+	if !strings.Contains(p.skip, ".") && turnOfID(p.skip) > 0 {
+		p.next, p.only = from, turnOfID(p.skip)
+		return nil
+	}
+	for e, err := range p.svc.opt.Journals.Read(ctx, p.head.Tenant, p.head.ID, from) {
 		if err != nil {
 			return err
 		}
@@ -45,7 +56,7 @@ func (p *projector) drain(ctx context.Context, yield func(host.StreamEvent, erro
 		if err != nil {
 			return false, err
 		}
-		if ok && !yield(ev, nil) {
+		if ok && (ev.Turn == 0 || ev.Turn >= p.only) && !yield(ev, nil) {
 			return false, nil
 		}
 	}

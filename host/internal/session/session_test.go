@@ -417,6 +417,15 @@ func TestEventsResume(t *testing.T) {
 			t.Errorf("after %s: %s", e.ID, d)
 		}
 	}
+	in := message("y")
+	in.Session = turn.Session
+	w.await(w.invoke(in))
+	for e, err := range w.service.Events(t.Context(), caller, turn.Session, "2") {
+		if err != nil || e.Turn != 2 || e.Type != host.StreamAccepted {
+			t.Errorf("from turn 2 on: %+v %v", e, err)
+		}
+		break
+	}
 	for e, err := range w.service.Events(t.Context(), caller, turn.Session, "9.9.9.9") {
 		if host.CodeOf(err) != host.ErrInvalid {
 			t.Errorf("an unknown id: %+v %v", e, err)

@@ -92,7 +92,8 @@ func (a *actor) start(ctx context.Context, q *queued, agent *host.Agent, p *pass
 		Task: q.accepted.Task, Module: a.open.Session.Module, Attempt: 1,
 		Label: a.label, Trace: a.svc.opt.Observer.Trace(ctx),
 	}
-	p.entry, err = a.log.Append(ctx, host.Entry{Kind: host.EntryStart, Turn: q.turn}, p.started, p.event)
+	place := placeOp(a.open.Session.Tenant, a.open.Session.ID, q.turn, q.entry.Seq)
+	p.entry, err = a.log.Append(ctx, host.Entry{Kind: host.EntryStart, Turn: q.turn}, p.started, p.event, place)
 	if err != nil {
 		return err
 	}

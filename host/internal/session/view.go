@@ -9,7 +9,8 @@ import (
 	"github.com/vespiary/vespiary/host"
 )
 
-// view is what the entries of a journal add up to.
+// view is what the entries of a journal add up to. One that is read from some place on
+// knows nothing of turns that were accepted before.
 type view struct {
 	turns     map[int]*turnView
 	label     *abi.Label // after the last turn that ended
@@ -56,7 +57,7 @@ func (v *view) add(e host.Entry) error {
 func (v *view) start(e host.Entry) error {
 	t := v.turns[e.Turn]
 	if t == nil {
-		return fmt.Errorf("turn %d begins without its event", e.Turn)
+		return nil // it was accepted before the place that was read from
 	}
 	t.status, t.begun = host.TurnRunning, &begun{entry: e}
 	return json.Unmarshal(e.Body, &t.begun.started)
@@ -64,10 +65,9 @@ func (v *view) start(e host.Entry) error {
 
 func (v *view) call(e host.Entry) error {
 	t := v.turns[e.Turn]
-	if t == nil || t.begun == nil {
-		return fmt.Errorf("call %s is outside a turn", e.Path)
+	if t != nil && t.begun != nil {
+		t.begun.past = append(t.begun.past, e)
 	}
-	t.begun.past = append(t.begun.past, e)
 	if e.Kind == host.EntryIntent {
 		return nil
 	}
@@ -84,7 +84,7 @@ func (v *view) call(e host.Entry) error {
 func (v *view) finish(e host.Entry) error {
 	t := v.turns[e.Turn]
 	if t == nil {
-		return fmt.Errorf("turn %d ends without its event", e.Turn)
+		return nil
 	}
 	if err := json.Unmarshal(e.Body, &t.ended); err != nil {
 		return err

@@ -328,7 +328,7 @@ func TestBodies(t *testing.T) {
 		case "/bomb":
 			w.Header().Set("Content-Encoding", "gzip")
 			z := gzip.NewWriter(w)
-			_, _ = z.Write(make([]byte, 64<<20))
+			_, _ = z.Write(make([]byte, 8<<20))
 			_ = z.Close()
 		}
 	})
