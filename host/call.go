@@ -67,6 +67,12 @@ type Call struct {
 	Begun   time.Time       // when its first attempt was recorded
 	Class   Class           // set before Perform
 	Allowed policy.Decision // set before Perform
+	// Evidence is what a refusal was decided from, in the policy engine's own form.
+	Evidence json.RawMessage
+	// Ask decides about something that Classify itself must do to find out what the call
+	// is about, such as looking a name up. A refusal is the call's, to be returned as it
+	// is. It is set before Classify.
+	Ask func(ctx context.Context, class Class) error
 	// Emit streams content to the session's caller while the call runs: it is
 	// authorised as an emission of its own, durable before it is visible, and an
 	// error from it must end the call. It is set before Perform.
@@ -107,7 +113,7 @@ type Output struct {
 // safe for concurrent use. An *abi.Error is the call's result; any other error is
 // recorded as internal, its text kept from the guest.
 type Capability interface {
-	// Classify has no effect and asks nothing of the outside beyond name resolution.
+	// Classify has no effect, and reaches the outside only after Ask allowed it.
 	Classify(ctx context.Context, c *Call) (Class, error)
 	// Perform does what was authorised and nothing else.
 	Perform(ctx context.Context, c *Call) (Output, error)

@@ -29,6 +29,10 @@ const (
 	EntryFence    EntryKind = "fence"          // Fence: a host took the session over, or let it go
 )
 
+// MaxPayload is the size that the payload of an entry may have, in bytes. A request or
+// result beyond it is refused before it is recorded.
+const MaxPayload = 8 << 20
+
 // Entry is one record of a session's journal. Seq counts from 1 without gaps
 // across forks. Body holds no user content; that is in the payload, which is
 // encrypted under the session's key and named by Digest, a keyed digest.
@@ -62,6 +66,7 @@ type Accepted struct {
 	Caller  Caller `json:"caller"`
 	Expires int64  `json:"expires,omitempty"` // unix nanoseconds; 0: never
 	Budget  Budget `json:"budget"`
+	Trace   string `json:"trace,omitempty"` // W3C trace id of the request that brought it
 }
 
 // Started is a turn begun. Attempt counts the hosts that ran it.
@@ -69,8 +74,7 @@ type Started struct {
 	Task    string    `json:"task"`
 	Module  string    `json:"module"`
 	Attempt int       `json:"attempt"`
-	Label   abi.Label `json:"label"`           // the session's, with the event's
-	Trace   string    `json:"trace,omitempty"` // W3C trace id
+	Label   abi.Label `json:"label"` // the session's, with the event's
 }
 
 // Intent is a call that was decided. A refused call has an intent too.

@@ -76,7 +76,9 @@ func (c *counter) take(e event) {
 	case "build-fail":
 		c.say("%s", c.builds[e.ImportPath])
 	case "output":
-		c.test(e).output.WriteString(e.Output)
+		if !strings.HasPrefix(e.Output, "=== ") { // that a test began, paused or went on
+			c.test(e).output.WriteString(e.Output)
+		}
 	case "pass", "fail", "skip":
 		c.test(e).result = e.Action
 		if e.Test == "" {

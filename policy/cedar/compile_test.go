@@ -87,7 +87,7 @@ func TestCompileProblems(t *testing.T) {
 		},
 		{
 			"context of some actions", `@id("a") forbid (principal, action in Action::"egress", resource) when { context.method == "PUT" };`,
-			[]string{"p.cedar:1: policy \"a\": attribute `method` is not in the context of callModel, embed, emit, reply; name in the scope the actions that have it"},
+			[]string{"p.cedar:1: policy \"a\": attribute `method` is not in the context of callModel, embed, emit, reply, resolveName; name in the scope the actions that have it"},
 		},
 		{
 			"optional attribute", `@id("a") permit (principal, action, resource) when { context.now < principal.task.expiresAt };`,

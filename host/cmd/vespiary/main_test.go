@@ -13,14 +13,15 @@ import (
 	"github.com/vespiary/vespiary/plugins"
 )
 
-func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"vespiary": main})
-}
-
 // TestScripts runs the command as a person does: each process is the real one,
-// with its own store, its built-in plugins and its policies.
+// with its own store, its built-in plugins and its policies. It is built for that
+// without the race detector, under which a plugin takes minutes to compile.
 func TestScripts(t *testing.T) {
 	needPlugins(t)
+	bin := t.TempDir()
+	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", bin, ".").CombinedOutput(); err != nil {
+		t.Fatalf("build the command: %v\n%s", err, out)
+	}
 	caches := map[string]string{}
 	for _, name := range []string{"GOCACHE", "GOMODCACHE", "GOPATH"} {
 		caches[name] = goEnv(t, name)
@@ -33,6 +34,7 @@ func TestScripts(t *testing.T) {
 				env.Setenv(name, value)
 			}
 			env.Setenv("GOPROXY", "off")
+			env.Setenv("PATH", bin+string(os.PathListSeparator)+env.Getenv("PATH"))
 			return nil
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){"await": await},

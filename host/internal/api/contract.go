@@ -21,7 +21,7 @@ type Sessions interface {
 	// When ctx ends first it returns the turn as it is and ctx's error.
 	Await(ctx context.Context, c host.Caller, session string, turn int) (host.Turn, error)
 	// Events yields what follows the event whose id is after, "" being the
-	// beginning. It goes on while the session lives, until ctx ends.
+	// beginning and the number of a turn the beginning of that turn. It goes on while the session lives, until ctx ends.
 	Events(ctx context.Context, c host.Caller, session, after string) iter.Seq2[host.StreamEvent, error]
 	// Journal returns up to limit records with sequence numbers from from on.
 	Journal(ctx context.Context, c host.Caller, session string, from uint64, limit int) ([]host.Record, error)

@@ -15,12 +15,18 @@ import (
 	"github.com/vespiary/vespiary/policy"
 )
 
+// payloadSlack is what a journal may add to a request that it keeps.
+const payloadSlack = 64 << 10
+
 // classify finds out what the call would do. It returns the call's time limit, or
 // why there is nothing to decide about.
 func (t *Turn) classify(ctx context.Context, c *host.Call) (time.Duration, *abi.Error) {
 	capability := t.gate.opt.Capabilities[c.Name]
 	if errors.Is(context.Cause(ctx), host.ErrCancelled) {
 		return 0, &abi.Error{Code: abi.CodeCancelled, Message: "the turn was cancelled"}
+	}
+	if len(c.Request) > host.MaxPayload-payloadSlack {
+		return 0, &abi.Error{Code: abi.CodeInvalid, Message: tooLarge(c.Name, "request", len(c.Request))}
 	}
 	if capability == nil {
 		return 0, &abi.Error{Code: abi.CodeNotFound, Message: "this host has no capability " + c.Name}
@@ -32,6 +38,7 @@ func (t *Turn) classify(ctx context.Context, c *host.Call) (time.Duration, *abi.
 	if refusal != nil {
 		return 0, refusal
 	}
+	c.Ask = t.asker(c)
 	class, err := capability.Classify(ctx, c)
 	if err == nil {
 		c.Class = class
@@ -42,6 +49,19 @@ func (t *Turn) classify(ctx context.Context, c *host.Call) (time.Duration, *abi.
 	}
 	t.gate.opt.Log.ErrorContext(ctx, "call not classified", "call", c.Name, "path", c.Path, "session", c.Run.Session, "error", err)
 	return 0, &abi.Error{Code: abi.CodeInternal, Message: c.Name + " could not be prepared; the host's log says why"}
+}
+
+// asker returns the function by which a capability asks leave for what it must do
+// before the call itself can be decided. A refusal is recorded as the call's own.
+func (t *Turn) asker(c *host.Call) func(context.Context, host.Class) error {
+	return func(ctx context.Context, class host.Class) error {
+		d, r := t.decide(ctx, c, class)
+		if d.Allowed {
+			return nil
+		}
+		c.Class, c.Allowed, c.Evidence = class, d, t.evidence(r)
+		return denial(c.Name, class, d)
+	}
 }
 
 // envelope takes the reserved keys out of the request.
@@ -74,18 +94,19 @@ func envelope(c *host.Call) (time.Duration, *abi.Error) {
 }
 
 // authorize asks policy about every run that the call is made for, and reserves
-// what the call may use of the budget. A refusal comes with what it was decided from.
-func (t *Turn) authorize(ctx context.Context, c *host.Call) (json.RawMessage, *abi.Error) {
+// what the call may use of the budget.
+func (t *Turn) authorize(ctx context.Context, c *host.Call) *abi.Error {
 	if over := t.reserve(c); over != nil {
-		return nil, over
+		return over
 	}
 	var r *policy.Request
 	c.Allowed, r = t.decide(ctx, c, c.Class)
 	if c.Allowed.Allowed {
-		return nil, nil
+		return nil
 	}
 	t.release(c.Class.Tokens)
-	return t.evidence(r), denial(c.Name, c.Class, c.Allowed)
+	c.Evidence = t.evidence(r)
+	return denial(c.Name, c.Class, c.Allowed)
 }
 
 // evidence asks the policy engine to put a request down, where it can.

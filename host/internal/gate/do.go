@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"strconv"
 	"time"
 
@@ -31,11 +32,10 @@ func (t *Turn) Do(ctx context.Context, run *host.Run, path, name string, request
 		return d, host.ErrStopping
 	}
 	limit, refusal := t.classify(ctx, c)
-	var evidence json.RawMessage
 	if refusal == nil {
-		evidence, refusal = t.authorize(ctx, c)
+		refusal = t.authorize(ctx, c)
 	}
-	if err := t.intend(ctx, c, hash, evidence); err != nil {
+	if err := t.intend(ctx, c, hash); err != nil {
 		return d, err
 	}
 	if refusal != nil {
@@ -53,7 +53,7 @@ func (t *Turn) call(run *host.Run, path, name string, request []byte) *host.Call
 }
 
 // intend records decision and intent, durably when the call will act on the world.
-func (t *Turn) intend(ctx context.Context, c *host.Call, hash string, evidence json.RawMessage) error {
+func (t *Turn) intend(ctx context.Context, c *host.Call, hash string) error {
 	if c.Class.Action == "" { // it was refused before it could be classified
 		return nil
 	}
@@ -62,7 +62,7 @@ func (t *Turn) intend(ctx context.Context, c *host.Call, hash string, evidence j
 		Action: c.Class.Action, Resource: c.Class.Resource.UID, Detail: c.Class.Resource.UID.ID,
 		Kind: c.Class.Kind, Recovery: recoveryOf(c),
 		Run: c.Run.ID, Module: c.Run.Module, Decision: c.Allowed, Flow: t.Label(),
-		Evidence: evidence,
+		Evidence: c.Evidence,
 	}, c.Request)
 	if c.Begun.IsZero() {
 		c.Begun = e.Time
@@ -139,6 +139,12 @@ func (t *Turn) record(ctx context.Context, c *host.Call, hash string, kind host.
 			return Delivered{}, err
 		}
 	}
+	if len(b) > host.MaxPayload {
+		o.Code, out.Ops = abi.CodeInvalid, nil
+		if b, err = json.Marshal(abi.Result{Error: &abi.Error{Code: o.Code, Message: tooLarge(c.Name, "result", len(b))}}); err != nil {
+			return Delivered{}, err
+		}
+	}
 	e, err := t.opt.Journal.Append(ctx, host.Entry{Kind: kind, Turn: c.Run.Turn, Path: c.Path}, o, b, out.Ops...)
 	if err != nil {
 		return Delivered{}, err
@@ -147,6 +153,10 @@ func (t *Turn) record(ctx context.Context, c *host.Call, hash string, kind host.
 		t.dirty.Store(true)
 	}
 	return t.deliver(e, o, b), nil
+}
+
+func tooLarge(call, what string, size int) string {
+	return fmt.Sprintf("the %s of %s has %d bytes, over the limit of %d; ask for less at a time", what, call, size, host.MaxPayload)
 }
 
 // settle makes the writes of earlier calls visible: they wait in the journal for the

@@ -53,6 +53,43 @@ func TestEveryCallIsDecided(t *testing.T) {
 	}
 }
 
+// asking is a capability that must know something before it can say what it is about.
+type asking struct{ capability }
+
+func (k *asking) Classify(ctx context.Context, c *host.Call) (host.Class, error) {
+	class, err := k.capability.Classify(ctx, c)
+	if err != nil {
+		return class, err
+	}
+	first := class
+	first.Action = "fileWrite"
+	return class, c.Ask(ctx, first)
+}
+
+func TestWhatClassifyNeedsIsDecidedFirst(t *testing.T) {
+	w := newWorld(t)
+	w.caps["read"] = &asking{capability{w: w, action: "fileRead", kind: host.Observe, recovery: abi.RecoverRead}}
+	_, g := w.begin(gate.TurnOptions{})
+	if r := call(t, g, "read", `{"path":"open"}`); r.Error != nil {
+		t.Errorf("%+v", r)
+	}
+	if r := call(t, g, "read", `{"path":"locked"}`); code(r) != abi.CodeDenied || r.Error.Policy != "locked" {
+		t.Errorf("%+v", r)
+	}
+	if got := w.took(); len(got) != 1 {
+		t.Errorf("performed %v", got)
+	}
+	w.commit()
+	for e, err := range w.journals.Read(t.Context(), "t", "s", 1) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if e.Kind == host.EntryIntent && e.Path == "1/2" && !bytes.Contains(e.Body, []byte(`"action":"fileWrite"`)) {
+			t.Errorf("the refusal is recorded as %s", e.Body)
+		}
+	}
+}
+
 func TestNeedsAreTheCeiling(t *testing.T) {
 	w := newWorld(t)
 	turn, _ := w.begin(gate.TurnOptions{})

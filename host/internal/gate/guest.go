@@ -128,6 +128,14 @@ func (g *Guest) Finish(ctx context.Context) error {
 	return nil
 }
 
+// Drain waits until no call of the guest is under way. The context of its calls must
+// have ended, so that they do.
+func (g *Guest) Drain() {
+	for _, s := range g.started {
+		<-s.done
+	}
+}
+
 func (g *Guest) start(ctx context.Context, request []byte) ([]byte, error) {
 	var in abi.Start
 	if err := json.Unmarshal(request, &in); err != nil || in.Name == "" || in.Name == abi.CallStart || in.Name == abi.CallWait || in.Name == CallReply {

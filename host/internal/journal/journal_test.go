@@ -158,7 +158,7 @@ func TestEntriesComeBackInOrder(t *testing.T) {
 func TestPayloadOverTheLimitIsRefused(t *testing.T) {
 	b := open(t, t.TempDir())
 	l := b.create(t)
-	_, err := l.Append(t.Context(), host.Entry{Kind: host.EntryResult}, nil, make([]byte, journal.MaxPayload+1))
+	_, err := l.Append(t.Context(), host.Entry{Kind: host.EntryResult}, nil, make([]byte, host.MaxPayload+1))
 	if !errors.Is(err, journal.ErrTooLarge) {
 		t.Fatalf("got %v", err)
 	}

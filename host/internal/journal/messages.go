@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/vespiary/vespiary/host"
 	"github.com/vespiary/vespiary/host/store"
 )
 
@@ -87,7 +88,7 @@ func (l *Log) nodes(names []string, messages []json.RawMessage, have int) ([]sto
 		if err != nil {
 			return nil, err
 		}
-		if len(b) > MaxPayload {
+		if len(b) > host.MaxPayload {
 			return nil, ErrTooLarge
 		}
 		ops = append(ops, l.domain.chunks(l.tenant, l.session, names[i], b)...)

@@ -13,12 +13,10 @@ import (
 const (
 	inlineLimit = 4 << 10   // a payload up to this size lies in its entry
 	chunkSize   = 512 << 10 // larger ones are cut to this size
-	// MaxPayload is the size that one payload may have, in bytes.
-	MaxPayload = 8 << 20
 )
 
-// ErrTooLarge means that the payload is over MaxPayload.
-var ErrTooLarge = fmt.Errorf("journal: payload is over %d bytes", MaxPayload)
+// ErrTooLarge means that the payload is over host.MaxPayload.
+var ErrTooLarge = fmt.Errorf("journal: payload is over %d bytes", host.MaxPayload)
 
 // sealed is a payload made ready: its name, and either its ciphertext or the ops
 // that write its chunks.
@@ -29,7 +27,7 @@ type sealed struct {
 }
 
 func (d *domain) payload(tenant, session string, data []byte) (sealed, error) {
-	if len(data) > MaxPayload {
+	if len(data) > host.MaxPayload {
 		return sealed{}, ErrTooLarge
 	}
 	out := sealed{digest: d.digest(data)}
@@ -120,7 +118,7 @@ func (j *Journals) Seal(ctx context.Context, run *host.Run, data []byte) (string
 	if err != nil {
 		return "", nil, err
 	}
-	if len(data) > 2*MaxPayload {
+	if len(data) > 2*host.MaxPayload {
 		return "", nil, ErrTooLarge
 	}
 	digest := d.digest(data)

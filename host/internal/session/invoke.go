@@ -159,7 +159,7 @@ func (a *actor) accept(ctx context.Context, in host.Invocation, agent *host.Agen
 	if err != nil {
 		return host.Turn{}, err
 	}
-	accepted := host.Accepted{Task: newID(a.svc.opt.Now()), Caller: in.Caller, Budget: agent.Budget}
+	accepted := host.Accepted{Task: newID(a.svc.opt.Now()), Caller: in.Caller, Budget: agent.Budget, Trace: a.svc.opt.Observer.Trace(ctx)}
 	if agent.Budget.Time > 0 {
 		accepted.Expires = a.svc.opt.Now().Add(agent.Budget.Time).UnixNano()
 	}

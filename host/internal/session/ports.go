@@ -46,6 +46,8 @@ type Guest interface {
 	Reply(ctx context.Context, reply []byte) error
 	// Finish waits for the calls that the guest left under way.
 	Finish(ctx context.Context) error
+	// Drain waits until no call is under way, once the context of the calls has ended.
+	Drain()
 }
 
 // Passage is one turn's way through the gate.

@@ -126,6 +126,9 @@ func (s *Service) Activate(ctx context.Context, c *host.Call, child host.Child, 
 	}
 	run := childRun(c, child)
 	guest := t.passing.passage.Guest(run, c.Begun)
+	ctx, cancel := context.WithCancel(ctx)
+	defer guest.Drain()
+	defer cancel()
 	out, err := s.opt.Runner.Run(ctx, Activation{
 		Module: child.Module, Guest: guest, Random: randomOf(t.passing.seed, run.Path), Log: t.actor.guestLog(ctx, child.Plugin),
 	}, export, input)

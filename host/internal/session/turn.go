@@ -30,7 +30,7 @@ func (a *actor) turn(ctx context.Context, q *queued) error {
 	if p.crashes >= maxCrashes {
 		return a.park(ctx, fmt.Sprintf("the host crashed %d times in a row during turn %d", p.crashes, q.turn))
 	}
-	turnCtx, ended := a.svc.opt.Observer.StartTurn(ctx, a.open.Session, q.turn, p.started.Trace)
+	turnCtx, ended := a.svc.opt.Observer.StartTurn(ctx, a.open.Session, q.turn, q.accepted.Trace)
 	reply, err := a.activate(turnCtx, q, agent, p)
 	status, err := a.conclude(ctx, q, p, reply, err)
 	used, _ := p.passage.Used()
@@ -90,7 +90,7 @@ func (a *actor) start(ctx context.Context, q *queued, agent *host.Agent, p *pass
 	}
 	p.started = host.Started{
 		Task: q.accepted.Task, Module: a.open.Session.Module, Attempt: 1,
-		Label: a.label, Trace: a.svc.opt.Observer.Trace(ctx),
+		Label: a.label,
 	}
 	place := placeOp(a.open.Session.Tenant, a.open.Session.ID, q.turn, q.entry.Seq)
 	p.entry, err = a.log.Append(ctx, host.Entry{Kind: host.EntryStart, Turn: q.turn}, p.started, p.event, place)
@@ -133,6 +133,7 @@ func (a *actor) eventOf(ctx context.Context, q *queued) (*abi.Event, error) {
 // activate calls the agent, under the task's time limit and until it is cancelled.
 func (a *actor) activate(ctx context.Context, q *queued, agent *host.Agent, p *passing) (*abi.Reply, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
+	defer p.guest.Drain() // a call that is late must not be recorded in the next turn
 	defer cancel(nil)
 	if !p.root.Expires.IsZero() {
 		var stop context.CancelFunc

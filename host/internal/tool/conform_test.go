@@ -93,7 +93,9 @@ func TestClassesFitTheSchema(t *testing.T) {
 			t.Fatal(err)
 		}
 		run := knownRun()
-		class, err := capabilities[test.name].Classify(t.Context(), &host.Call{Run: run, Name: test.name, Request: request})
+		class, err := capabilities[test.name].Classify(t.Context(), &host.Call{
+			Run: run, Name: test.name, Request: request, Ask: func(context.Context, host.Class) error { return nil },
+		})
 		if err != nil {
 			t.Errorf("%s %s: %v", test.name, request, err)
 			continue

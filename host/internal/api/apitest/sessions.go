@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"iter"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -285,6 +286,9 @@ func (s *Sessions) since(c host.Caller, id, after string, next *int) ([]host.Str
 	}
 	if *next == 0 && after != "" {
 		*next = 1 + slices.IndexFunc(x.events, func(e host.StreamEvent) bool { return e.ID == after })
+		if turn, err := strconv.Atoi(after); err == nil {
+			*next = max(0, slices.IndexFunc(x.events, func(e host.StreamEvent) bool { return e.Turn >= turn }))
+		}
 	}
 	events := slices.Clone(x.events[*next:])
 	*next = len(x.events)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"iter"
 	"net/http"
+	"strconv"
 	"strings"
 
 	"github.com/vespiary/vespiary/abi"
@@ -44,7 +45,7 @@ func (h *handlers) stream(w http.ResponseWriter, r *http.Request, q *request, tu
 	caller := api.Caller(r)
 	return api.Follow{
 		Events: func(ctx context.Context) iter.Seq2[host.StreamEvent, error] {
-			return h.Sessions.Events(ctx, caller, turn.Session, "")
+			return h.Sessions.Events(ctx, caller, turn.Session, strconv.Itoa(turn.Number))
 		},
 		Begin: c.begin,
 		Each:  c.event,

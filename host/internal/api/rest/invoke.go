@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"iter"
 	"net/http"
+	"strconv"
 	"time"
 
 	"github.com/vespiary/vespiary/abi"
@@ -132,7 +133,7 @@ func (h *handlers) streamTurn(w http.ResponseWriter, r *http.Request, t host.Tur
 	c, begun := api.Caller(r), false
 	return api.Follow{
 		Events: func(ctx context.Context) iter.Seq2[host.StreamEvent, error] {
-			return h.Sessions.Events(ctx, c, t.Session, "")
+			return h.Sessions.Events(ctx, c, t.Session, strconv.Itoa(t.Number))
 		},
 		Each: func(s *api.Stream, e host.StreamEvent) (bool, error) {
 			ours := e.Turn == t.Number

@@ -78,6 +78,11 @@ func (f *Fetcher) Classify(ctx context.Context, c *host.Call) (host.Class, error
 	if err != nil {
 		return host.Class{}, request.Invalid(c, "%v", err)
 	}
+	if !p.target.addr.IsValid() {
+		if err := c.Ask(ctx, p.lookup()); err != nil {
+			return host.Class{}, err
+		}
+	}
 	p.addr, p.allowed, err = f.resolve(ctx, p.target)
 	switch {
 	case ctx.Err() != nil:
@@ -112,15 +117,27 @@ func unresolved(c *host.Call, t *target, err error) error {
 	return e
 }
 
+// lookup is the class of the question that finds out where the target's name leads.
+func (p *prepared) lookup() host.Class {
+	return host.Class{
+		Action: "resolveName", Kind: host.Egress, Recovery: abi.RecoverRead,
+		Resource: p.target.entity(), Recipient: []string{p.target.id()},
+	}
+}
+
+func (t *target) entity() policy.Entity {
+	return policy.Entity{
+		UID:   policy.UID{Type: "NetHost", ID: t.id()},
+		Attrs: map[string]any{"host": t.host, "port": int64(t.port), "tls": t.tls},
+	}
+}
+
 func (p *prepared) class() host.Class {
 	t := p.target
 	scheme := t.url.Scheme
 	class := host.Class{
 		Action: "httpSend", Kind: host.Effect | host.Egress, Recovery: abi.RecoverOnce,
-		Resource: policy.Entity{
-			UID:   policy.UID{Type: "NetHost", ID: t.id()},
-			Attrs: map[string]any{"host": t.host, "port": int64(t.port), "tls": t.tls},
-		},
+		Resource: t.entity(),
 		Context: map[string]any{
 			"method": p.method, "scheme": scheme, "urlPath": t.url.EscapedPath(), "ip": p.addr,
 		},

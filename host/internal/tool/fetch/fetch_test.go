@@ -59,7 +59,42 @@ func callOf(t *testing.T, in abi.HTTPRequest) *host.Call {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &host.Call{Run: &host.Run{}, Name: abi.CallHTTPFetch, Request: b}
+	return &host.Call{Run: &host.Run{}, Name: abi.CallHTTPFetch, Request: b, Ask: allow}
+}
+
+// counting counts the names that are looked up.
+type counting struct{ n *int }
+
+func (c counting) LookupNetIP(context.Context, string, string) ([]netip.Addr, error) {
+	*c.n++
+	return []netip.Addr{netip.MustParseAddr("93.184.216.34")}, nil
+}
+
+// allow lets everything be asked.
+func allow(context.Context, host.Class) error { return nil }
+
+// TestNamesAreLookedUpOnlyIfAllowed: a name is a message to whoever answers for it.
+func TestNamesAreLookedUpOnlyIfAllowed(t *testing.T) {
+	asked := 0
+	f := fetcher(t, Options{Resolver: counting{&asked}})
+	refusal := &abi.Error{Code: abi.CodeDenied, Message: "no", Policy: "p"}
+	var class host.Class
+	c := callOf(t, abi.HTTPRequest{URL: "https://the-secret-is-42.example.com/"})
+	c.Ask = func(_ context.Context, k host.Class) error {
+		class = k
+		return refusal
+	}
+	if _, err := f.Classify(t.Context(), c); !errors.Is(err, refusal) || asked != 0 {
+		t.Errorf("%v after %d look-ups", err, asked)
+	}
+	if class.Action != "resolveName" || class.Resource.UID.ID != "the-secret-is-42.example.com:443" || !class.Kind.Has(host.Egress) {
+		t.Errorf("asked for %+v", class)
+	}
+	c = callOf(t, abi.HTTPRequest{URL: "https://192.0.2.1/"})
+	c.Ask = func(context.Context, host.Class) error { return refusal }
+	if _, err := f.Classify(t.Context(), c); err != nil {
+		t.Errorf("an address needs no look-up: %v", err)
+	}
 }
 
 // do takes a request through both steps.
@@ -173,7 +208,7 @@ func TestRequestRefused(t *testing.T) {
 		}
 	}
 	for _, raw := range []string{`{`, `[]`, `{"url":"http://a.example/","redirect":true}`, `{"url":"http://a.example/"} {}`} {
-		_, err := f.Classify(t.Context(), &host.Call{Run: &host.Run{}, Name: abi.CallHTTPFetch, Request: []byte(raw)})
+		_, err := f.Classify(t.Context(), &host.Call{Run: &host.Run{}, Name: abi.CallHTTPFetch, Request: []byte(raw), Ask: allow})
 		if err == nil || codeOf(t, err) != abi.CodeInvalid {
 			t.Errorf("%s: got %v, want invalid", raw, err)
 		}
