@@ -62,6 +62,7 @@ type Call struct {
 	Path    string          // turn/call/sub…
 	Name    string          // import name
 	Request json.RawMessage // a JSON object, handles resolved
+	Digest  string          // keyed digest of the request as the guest made it
 	Key     string          // idempotency key, unique to session, branch epoch and path
 	Attempt int             // counts from 1; more after a crash
 	Begun   time.Time       // when its first attempt was recorded

@@ -150,7 +150,7 @@ func (t *Turn) context(c *host.Call, class host.Class) map[string]any {
 		"chain":      chain,
 		"left":       t.left(),
 		"path":       c.Path,
-		"argsDigest": t.opt.Journal.Hash(c.Request),
+		"argsDigest": c.Digest,
 	}
 	maps.Copy(out, class.Context)
 	return out

@@ -17,12 +17,12 @@ import (
 // labelling, authorising, recording, performing and recording again. A refusal or
 // failure of the call is a result; an error means that the turn cannot go on.
 func (t *Turn) Do(ctx context.Context, run *host.Run, path, name string, request []byte) (Delivered, error) {
-	c, hash := t.call(run, path, name, request), t.opt.Journal.Hash(request)
-	d, p, ok, err := t.recorded(ctx, c, hash)
+	c := t.call(run, path, name, request)
+	d, p, ok, err := t.recorded(ctx, c)
 	if ok || err != nil {
 		return d, err
 	}
-	if d, again, err := t.recover(ctx, c, p, hash); !again || err != nil {
+	if d, again, err := t.recover(ctx, c, p); !again || err != nil {
 		return d, err
 	}
 	if t.opt.Mode == Replay {
@@ -35,13 +35,13 @@ func (t *Turn) Do(ctx context.Context, run *host.Run, path, name string, request
 	if refusal == nil {
 		refusal = t.authorize(ctx, c)
 	}
-	if err := t.intend(ctx, c, hash); err != nil {
+	if err := t.intend(ctx, c); err != nil {
 		return d, err
 	}
 	if refusal != nil {
-		return t.refuse(ctx, c, hash, refusal)
+		return t.refuse(ctx, c, refusal)
 	}
-	return t.perform(ctx, c, hash, limit)
+	return t.perform(ctx, c, limit)
 }
 
 func (t *Turn) call(run *host.Run, path, name string, request []byte) *host.Call {
@@ -49,16 +49,16 @@ func (t *Turn) call(run *host.Run, path, name string, request []byte) *host.Call
 		request = []byte("{}")
 	}
 	key := t.opt.Session + "." + strconv.FormatUint(uint64(t.opt.Journal.Epoch()), 10) + "." + path
-	return &host.Call{Run: run, Path: path, Name: name, Request: request, Key: key, Attempt: 1}
+	return &host.Call{Run: run, Path: path, Name: name, Request: request, Digest: t.opt.Journal.Hash(request), Key: key, Attempt: 1}
 }
 
 // intend records decision and intent, durably when the call will act on the world.
-func (t *Turn) intend(ctx context.Context, c *host.Call, hash string) error {
+func (t *Turn) intend(ctx context.Context, c *host.Call) error {
 	if c.Class.Action == "" { // it was refused before it could be classified
 		return nil
 	}
 	e, err := t.opt.Journal.Append(ctx, host.Entry{Kind: host.EntryIntent, Turn: c.Run.Turn, Path: c.Path}, host.Intent{
-		Name: c.Name, Hash: hash, Key: c.Key, Attempt: c.Attempt,
+		Name: c.Name, Hash: c.Digest, Key: c.Key, Attempt: c.Attempt,
 		Action: c.Class.Action, Resource: c.Class.Resource.UID, Detail: c.Class.Resource.UID.ID,
 		Kind: c.Class.Kind, Recovery: recoveryOf(c),
 		Run: c.Run.ID, Module: c.Run.Module, Decision: c.Allowed, Flow: t.Label(),
@@ -80,9 +80,9 @@ func recoveryOf(c *host.Call) abi.Recovery {
 	return c.Class.Recovery
 }
 
-func (t *Turn) refuse(ctx context.Context, c *host.Call, hash string, refusal *abi.Error) (Delivered, error) {
+func (t *Turn) refuse(ctx context.Context, c *host.Call, refusal *abi.Error) (Delivered, error) {
 	t.gate.opt.Observer.Refused(c.Name, refusal.Code)
-	d, err := t.record(ctx, c, hash, host.EntryResult, abi.Result{Error: refusal}, host.Output{Derived: true}, 0)
+	d, err := t.record(ctx, c, host.EntryResult, abi.Result{Error: refusal}, host.Output{Derived: true}, 0)
 	t.opt.Journal.Flush()
 	return d, err
 }
@@ -90,10 +90,10 @@ func (t *Turn) refuse(ctx context.Context, c *host.Call, hash string, refusal *a
 // defaultLimit bounds a call that names no limit of its own.
 const defaultLimit = 10 * time.Minute
 
-func (t *Turn) perform(ctx context.Context, c *host.Call, hash string, limit time.Duration) (Delivered, error) {
+func (t *Turn) perform(ctx context.Context, c *host.Call, limit time.Duration) (Delivered, error) {
 	defer t.release(c.Class.Tokens)
 	if t.opt.Mode == Dry || t.opt.Mode == Shadow && c.Class.Kind.Has(host.Effect|host.Egress) {
-		return t.refuse(ctx, c, hash, &abi.Error{Code: abi.CodeUnavailable, Message: c.Name + " is allowed, and is not performed in a rehearsal"})
+		return t.refuse(ctx, c, &abi.Error{Code: abi.CodeUnavailable, Message: c.Name + " is allowed, and is not performed in a rehearsal"})
 	}
 	callCtx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
@@ -111,7 +111,7 @@ func (t *Turn) perform(ctx context.Context, c *host.Call, hash string, limit tim
 	if failure != nil {
 		result.OK, result.Labels, out.Ops = nil, nil, nil
 	}
-	d, err := t.record(ctx, c, hash, host.EntryResult, result, out, took)
+	d, err := t.record(ctx, c, host.EntryResult, result, out, took)
 	if c.Class.Recovery == abi.RecoverRetry {
 		t.opt.Journal.Flush() // what was paid for should not wait for the next commit
 	}
@@ -126,11 +126,11 @@ func codeOf(e *abi.Error) abi.Code {
 }
 
 // record appends the call's end and accounts for it.
-func (t *Turn) record(ctx context.Context, c *host.Call, hash string, kind host.EntryKind, r abi.Result, out host.Output, took time.Duration) (Delivered, error) {
+func (t *Turn) record(ctx context.Context, c *host.Call, kind host.EntryKind, r abi.Result, out host.Output, took time.Duration) (Delivered, error) {
 	if r.Error == nil && len(r.OK) == 0 {
 		r.OK = json.RawMessage("{}")
 	}
-	o := host.Outcome{Name: c.Name, Hash: hash, Code: codeOf(r.Error), Usage: out.Usage, Took: took, Label: t.labelOf(r, out), Consumes: out.Consumes}
+	o := host.Outcome{Name: c.Name, Hash: c.Digest, Code: codeOf(r.Error), Usage: out.Usage, Took: took, Label: t.labelOf(r, out), Consumes: out.Consumes}
 	b, err := json.Marshal(r)
 	if err != nil {
 		r = abi.Result{Error: &abi.Error{Code: abi.CodeInternal, Message: c.Name + " gave a result that is not JSON"}}

@@ -47,13 +47,13 @@ func (t *Turn) at(path string) *past {
 
 // recorded answers a call from the journal. ok is false for a call that has no
 // result there; how it goes on is for recovery to say.
-func (t *Turn) recorded(ctx context.Context, c *host.Call, hash string) (d Delivered, p *past, ok bool, err error) {
+func (t *Turn) recorded(ctx context.Context, c *host.Call) (d Delivered, p *past, ok bool, err error) {
 	p = t.past[c.Path]
 	if p == nil {
 		return d, nil, false, nil
 	}
 	t.reach(p)
-	if err := p.same(c, hash); err != nil {
+	if err := p.same(c); err != nil {
 		return d, nil, false, err
 	}
 	if p.outcome == nil {
@@ -74,7 +74,7 @@ func (t *Turn) reach(p *past) {
 }
 
 // same compares the call with what is recorded at its path.
-func (p *past) same(c *host.Call, hash string) error {
+func (p *past) same(c *host.Call) error {
 	name, was := "", ""
 	if p.intent != nil {
 		name, was = p.intent.Name, p.intent.Hash
@@ -82,10 +82,10 @@ func (p *past) same(c *host.Call, hash string) error {
 	if p.outcome != nil {
 		name, was = p.outcome.Name, p.outcome.Hash
 	}
-	if name == c.Name && was == hash {
+	if name == c.Name && was == c.Digest {
 		return nil
 	}
-	return fmt.Errorf("%w: at call %s the journal has %s (%.12s), the guest asks for %s (%.12s)", host.ErrDiverged, c.Path, name, was, c.Name, hash)
+	return fmt.Errorf("%w: at call %s the journal has %s (%.12s), the guest asks for %s (%.12s)", host.ErrDiverged, c.Path, name, was, c.Name, c.Digest)
 }
 
 // Finish checks that the guest made every call that its journal records.
@@ -113,7 +113,7 @@ func (t *Turn) answered(path string) bool {
 
 // recover says how a call goes on whose intent is on record and whose result is
 // not: again, or not at all because nobody knows whether it happened.
-func (t *Turn) recover(ctx context.Context, c *host.Call, p *past, hash string) (d Delivered, again bool, err error) {
+func (t *Turn) recover(ctx context.Context, c *host.Call, p *past) (d Delivered, again bool, err error) {
 	if p == nil || p.intent == nil || !p.intent.Decision.Allowed {
 		return d, true, nil
 	}
@@ -126,6 +126,6 @@ func (t *Turn) recover(ctx context.Context, c *host.Call, p *past, hash string) 
 		Code:    abi.CodeUnknownOutcome,
 		Message: "the host crashed while " + c.Name + " was under way; it may have happened and is not repeated: check before trying again",
 	}}
-	d, err = t.record(ctx, c, hash, host.EntryUnknown, result, host.Output{Derived: true}, 0)
+	d, err = t.record(ctx, c, host.EntryUnknown, result, host.Output{Derived: true}, 0)
 	return d, false, err
 }

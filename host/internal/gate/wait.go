@@ -16,7 +16,7 @@ import (
 // the same ones in the same order.
 
 func (g *Guest) wait(ctx context.Context, request []byte) ([]byte, error) {
-	path, hash := g.next(), g.turn.opt.Journal.Hash(request)
+	c := &host.Call{Run: g.run, Path: g.next(), Name: abi.CallWait, Digest: g.turn.opt.Journal.Hash(request)}
 	var in abi.WaitFor
 	if err := json.Unmarshal(request, &in); err != nil {
 		return invalidWait("it is not of its form")
@@ -24,12 +24,12 @@ func (g *Guest) wait(ctx context.Context, request []byte) ([]byte, error) {
 	if why := g.checkWait(&in); why != "" {
 		return invalidWait(why)
 	}
-	ids, d, err := g.turn.waited(ctx, g.run, path, hash)
+	ids, d, err := g.turn.waited(ctx, c)
 	if err != nil {
 		return nil, err
 	}
 	if ids == nil {
-		if ids, d, err = g.waitLive(ctx, in, path, hash); err != nil {
+		if ids, d, err = g.waitLive(ctx, in, c); err != nil {
 			return nil, err
 		}
 	}
@@ -58,9 +58,8 @@ func (g *Guest) checkWait(in *abi.WaitFor) string {
 }
 
 // waited returns the ids that a recorded wait delivered, nil when none is recorded.
-func (t *Turn) waited(ctx context.Context, run *host.Run, path, hash string) ([]int, Delivered, error) {
-	c := &host.Call{Run: run, Path: path, Name: abi.CallWait}
-	d, _, found, err := t.recorded(ctx, c, hash)
+func (t *Turn) waited(ctx context.Context, c *host.Call) ([]int, Delivered, error) {
+	d, _, found, err := t.recorded(ctx, c)
 	if err != nil || !found {
 		if err == nil && t.opt.Mode == Replay {
 			err = host.ErrJournalEnds
@@ -69,13 +68,13 @@ func (t *Turn) waited(ctx context.Context, run *host.Run, path, hash string) ([]
 	}
 	ids := []int{}
 	if err := json.Unmarshal(d.Result, &ids); err != nil {
-		return nil, d, fmt.Errorf("gate: recorded wait %s: %w", path, err)
+		return nil, d, fmt.Errorf("gate: recorded wait %s: %w", c.Path, err)
 	}
 	return ids, d, nil
 }
 
 // waitLive waits for enough calls and records which ones are delivered.
-func (g *Guest) waitLive(ctx context.Context, in abi.WaitFor, path, hash string) ([]int, Delivered, error) {
+func (g *Guest) waitLive(ctx context.Context, in abi.WaitFor, c *host.Call) ([]int, Delivered, error) {
 	g.untilDone(in)
 	ids := []int{}
 	for _, id := range in.IDs {
@@ -91,8 +90,8 @@ func (g *Guest) waitLive(ctx context.Context, in abi.WaitFor, path, hash string)
 	if err != nil {
 		return nil, Delivered{}, err
 	}
-	o := host.Outcome{Name: abi.CallWait, Hash: hash, Label: g.turn.Label()}
-	e, err := g.turn.opt.Journal.Append(ctx, host.Entry{Kind: host.EntryResult, Turn: g.run.Turn, Path: path}, o, b)
+	o := host.Outcome{Name: abi.CallWait, Hash: c.Digest, Label: g.turn.Label()}
+	e, err := g.turn.opt.Journal.Append(ctx, host.Entry{Kind: host.EntryResult, Turn: g.run.Turn, Path: c.Path}, o, b)
 	if err != nil {
 		return nil, Delivered{}, err
 	}

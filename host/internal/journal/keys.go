@@ -8,8 +8,10 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash"
 	"sync"
 
 	"golang.org/x/crypto/chacha20poly1305"
@@ -29,15 +31,14 @@ type Keys struct {
 	master cipher.AEAD
 	root   []byte
 	mu     sync.Mutex
-	tenant map[string][]byte
+	tenant map[string]*sync.Pool
 	domain map[string]*domain
 }
 
 // domain is an erasure domain: a session's key, ready to use.
 type domain struct {
 	aead  cipher.AEAD
-	nonce []byte // key that derives nonces
-	name  []byte // the tenant's key, which names payloads
+	names *sync.Pool // of HMACs under the tenant's key, which name payloads
 }
 
 // NewKeys makes a key ring over s. master has 32 bytes and must be the one that
@@ -51,7 +52,7 @@ func NewKeys(s store.Store, master []byte) (*Keys, error) {
 	if err != nil {
 		return nil, fmt.Errorf("journal: master key: %w", err)
 	}
-	return &Keys{store: s, master: aead, root: master, tenant: map[string][]byte{}, domain: map[string]*domain{}}, nil
+	return &Keys{store: s, master: aead, root: master, tenant: map[string]*sync.Pool{}, domain: map[string]*domain{}}, nil
 }
 
 func derive(secret []byte, info string) ([]byte, error) {
@@ -112,7 +113,7 @@ func (k *Keys) unwrap(wrapped, id []byte) ([]byte, error) {
 
 // use prepares a session's secret and remembers it.
 func (k *Keys) use(tenant, session string, secret []byte) (*domain, error) {
-	name, err := k.tenantKey(tenant)
+	names, err := k.tenantKey(tenant)
 	if err != nil {
 		return nil, err
 	}
@@ -120,15 +121,11 @@ func (k *Keys) use(tenant, session string, secret []byte) (*domain, error) {
 	if err != nil {
 		return nil, err
 	}
-	nonce, err := derive(secret, "vespiary nonce v1")
-	if err != nil {
-		return nil, err
-	}
 	aead, err := chacha20poly1305.NewX(enc)
 	if err != nil {
 		return nil, err
 	}
-	d := &domain{aead: aead, nonce: nonce, name: name}
+	d := &domain{aead: aead, names: names}
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if len(k.domain) >= maxCachedKeys {
@@ -141,17 +138,20 @@ func (k *Keys) use(tenant, session string, secret []byte) (*domain, error) {
 // maxCachedKeys bounds the memory for keys of sessions that were read once.
 const maxCachedKeys = 10_000
 
-func (k *Keys) tenantKey(tenant string) ([]byte, error) {
+// tenantKey returns HMACs under the tenant's key: making one costs as much as using it.
+func (k *Keys) tenantKey(tenant string) (*sync.Pool, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if t := k.tenant[tenant]; t != nil {
 		return t, nil
 	}
-	t, err := derive(k.root, "vespiary tenant v1 "+tenant)
-	if err == nil {
-		k.tenant[tenant] = t
+	secret, err := derive(k.root, "vespiary tenant v1 "+tenant)
+	if err != nil {
+		return nil, err
 	}
-	return t, err
+	t := &sync.Pool{New: func() any { return hmac.New(sha256.New, secret) }}
+	k.tenant[tenant] = t
+	return t, nil
 }
 
 // forget drops a cached key, after its erasure.
@@ -161,32 +161,73 @@ func (k *Keys) forget(tenant, session string) {
 	delete(k.domain, tenant+"/"+session)
 }
 
+// What a digest is of. The two never meet: a payload that is made to look like a node
+// has another name.
+const (
+	ofPayload byte = 'p'
+	ofNode    byte = 'n'
+)
+
 // digest names data under the tenant's key: without the key nobody can test
 // whether a guessed text is among the payloads.
-func (d *domain) digest(parts ...[]byte) string {
-	h := hmac.New(sha256.New, d.name)
+func (d *domain) digest(kind byte, parts ...[]byte) string {
+	h, _ := d.names.Get().(hash.Hash)
+	defer d.names.Put(h)
+	h.Reset()
+	h.Write([]byte{kind})
 	for _, p := range parts {
 		h.Write(p)
 	}
-	return base64.RawURLEncoding.EncodeToString(h.Sum(nil))
+	var sum [sha256.Size]byte
+	return base64.RawURLEncoding.EncodeToString(h.Sum(sum[:0]))
 }
 
-// seal encrypts data. The nonce is derived from the digest, so the same data gives
-// the same ciphertext within a session and no nonce ever serves two texts.
-func (d *domain) seal(digest string, data []byte) []byte {
-	return d.aead.Seal(nil, d.nonceFor(digest), data, []byte(digest))
+// seal encrypts a piece of the payload that digest names. The nonce is the digest with
+// the place of the piece: the same data gives the same ciphertext within a session, and
+// no nonce ever serves two texts.
+func (d *domain) seal(digest string, at piece, data []byte) []byte {
+	return d.aead.Seal(nil, at.nonce(digest), data, at.name(digest))
 }
 
-func (d *domain) open(digest string, sealed []byte) ([]byte, error) {
-	data, err := d.aead.Open(nil, d.nonceFor(digest), sealed, []byte(digest))
+func (d *domain) open(digest string, at piece, sealed []byte) ([]byte, error) {
+	data, err := d.aead.Open(nil, at.nonce(digest), sealed, at.name(digest))
 	if err != nil {
 		return nil, fmt.Errorf("%w: payload %s does not decrypt", errCodec, digest)
 	}
 	return data, nil
 }
 
-func (d *domain) nonceFor(digest string) []byte {
-	h := hmac.New(sha256.New, d.nonce)
-	h.Write([]byte(digest))
-	return h.Sum(nil)[:chacha20poly1305.NonceSizeX]
+// piece is a part of a payload: which one, and whether more follow. Both are
+// authenticated, so that a piece that is lost or moved cannot go unnoticed.
+type piece struct {
+	n    uint16
+	more bool
 }
+
+// whole is the only piece of a payload that was not cut.
+var whole = piece{}
+
+func (p piece) mark() byte {
+	if p.more {
+		return moreChunks
+	}
+	return lastChunk
+}
+
+func (p piece) nonce(digest string) []byte {
+	var raw [sha256.Size]byte
+	_, _ = base64.RawURLEncoding.Decode(raw[:], []byte(digest)) // what is no digest does not decrypt
+	nonce := raw[:chacha20poly1305.NonceSizeX]
+	binary.BigEndian.PutUint16(nonce[len(nonce)-2:], p.n)
+	return nonce
+}
+
+func (p piece) name(digest string) []byte {
+	return append(binary.BigEndian.AppendUint16([]byte(digest), p.n), p.mark())
+}
+
+// The last byte of a stored piece tells whether more follow.
+const (
+	moreChunks byte = 0
+	lastChunk  byte = 1
+)

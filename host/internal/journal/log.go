@@ -60,7 +60,7 @@ func (l *Log) Epoch() uint32 {
 }
 
 // Hash returns the keyed digest that requests are compared by.
-func (l *Log) Hash(data []byte) string { return l.domain.digest(data) }
+func (l *Log) Hash(data []byte) string { return l.domain.digest(ofPayload, data) }
 
 // Append adds an entry: e gives Kind, Turn and Path, body its kind's own fields,
 // payload the user content, and ops what must be written together with it. The

@@ -43,7 +43,7 @@ func (l *Log) split(ctx context.Context, raw []byte) ([]byte, []store.Op, error)
 	names := make([]string, len(messages))
 	before := ""
 	for i, m := range messages {
-		before = l.domain.digest([]byte(before), []byte{0}, m)
+		before = l.domain.digest(ofNode, []byte(before), []byte{0}, m)
 		names[i] = before
 	}
 	have, err := l.stored(ctx, names)

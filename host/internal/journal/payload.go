@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strconv"
 
 	"github.com/vespiary/vespiary/host"
 	"github.com/vespiary/vespiary/host/store"
@@ -30,9 +29,9 @@ func (d *domain) payload(tenant, session string, data []byte) (sealed, error) {
 	if len(data) > host.MaxPayload {
 		return sealed{}, ErrTooLarge
 	}
-	out := sealed{digest: d.digest(data)}
+	out := sealed{digest: d.digest(ofPayload, data)}
 	if len(data) <= inlineLimit {
-		out.inline = d.seal(out.digest, data)
+		out.inline = d.seal(out.digest, whole, data)
 		return out, nil
 	}
 	out.ops = d.chunks(tenant, session, out.digest, data)
@@ -43,27 +42,13 @@ func (d *domain) payload(tenant, session string, data []byte) (sealed, error) {
 func (d *domain) chunks(tenant, session, digest string, data []byte) []store.Op {
 	var ops []store.Op
 	for n := 0; n == 0 || len(data) > 0; n++ {
-		piece := data[:min(chunkSize, len(data))]
-		data = data[len(piece):]
-		mark := moreChunks
-		if len(data) == 0 {
-			mark = lastChunk
-		}
-		value := append(d.seal(chunkName(digest, n, mark), piece), mark)
+		cut := data[:min(chunkSize, len(data))]
+		data = data[len(cut):]
+		at := piece{n: uint16(n), more: len(data) > 0} //nolint:gosec // a payload has few pieces
+		value := append(d.seal(digest, at, cut), at.mark())
 		ops = append(ops, store.Op{Key: chunkKey(tenant, session, digest, n), Value: value})
 	}
 	return ops
-}
-
-// The last byte of a stored chunk tells whether more follow, and is authenticated
-// with it, so that a lost chunk cannot go unnoticed.
-const (
-	moreChunks byte = 0
-	lastChunk  byte = 1
-)
-
-func chunkName(name string, n int, mark byte) string {
-	return name + "/" + strconv.Itoa(n) + "/" + strconv.Itoa(int(mark))
 }
 
 // blob reads a payload that lies in chunks and checks that it is what digest names.
@@ -76,7 +61,7 @@ func (k *Keys) blob(ctx context.Context, tenant, session, digest string) ([]byte
 	if err != nil {
 		return nil, err
 	}
-	if d.digest(data) != digest {
+	if d.digest(ofPayload, data) != digest {
 		return nil, fmt.Errorf("%w: payload %s has another digest", errCodec, digest)
 	}
 	return data, nil
@@ -100,11 +85,12 @@ func (k *Keys) chunked(ctx context.Context, tenant, session, name string) ([]byt
 				return err
 			}
 			end := len(item.Value) - 1
-			piece, err := d.open(chunkName(name, n, item.Value[end]), item.Value[:end])
+			last = item.Value[end] == lastChunk
+			cut, err := d.open(name, piece{n: uint16(n), more: !last}, item.Value[:end]) //nolint:gosec // as many as were written
 			if err != nil {
 				return err
 			}
-			data, last = append(data, piece...), item.Value[end] == lastChunk
+			data = append(data, cut...)
 		}
 		return nil
 	})
@@ -121,7 +107,7 @@ func (j *Journals) Seal(ctx context.Context, run *host.Run, data []byte) (string
 	if len(data) > 2*host.MaxPayload {
 		return "", nil, ErrTooLarge
 	}
-	digest := d.digest(data)
+	digest := d.digest(ofPayload, data)
 	return digest, d.chunks(run.Tenant, run.Session, digest, data), nil
 }
 
@@ -136,8 +122,8 @@ func (j *Journals) Wrap(ctx context.Context, run *host.Run, data []byte) ([]byte
 	if err != nil {
 		return nil, err
 	}
-	digest := d.digest(data)
-	return append([]byte(digest), d.seal(digest, data)...), nil
+	digest := d.digest(ofPayload, data)
+	return append([]byte(digest), d.seal(digest, whole, data)...), nil
 }
 
 // Unwrap decrypts what Wrap returned.
@@ -149,7 +135,7 @@ func (j *Journals) Unwrap(ctx context.Context, run *host.Run, wrapped []byte) ([
 	if len(wrapped) < digestLen {
 		return nil, fmt.Errorf("%w: a wrapped value is too short", errCodec)
 	}
-	return d.open(string(wrapped[:digestLen]), wrapped[digestLen:])
+	return d.open(string(wrapped[:digestLen]), whole, wrapped[digestLen:])
 }
 
 // digestLen is the length of a payload's name.

@@ -100,7 +100,7 @@ func (j *Journals) raw(ctx context.Context, tenant string, e host.Entry) ([]byte
 	if err != nil {
 		return nil, err
 	}
-	return d.open(e.Digest, e.Sealed)
+	return d.open(e.Digest, whole, e.Sealed)
 }
 
 // Erase destroys the session's key, which makes every payload of the session, and
