@@ -51,6 +51,17 @@ func (e *engines) loader(name string) (*runtime.Loader, error) {
 	return l, nil
 }
 
+// Memory returns the linear memory of all guests in bytes.
+func (e *engines) Memory() int64 {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	var sum int64
+	for _, engine := range e.engines {
+		sum += engine.Memory()
+	}
+	return sum
+}
+
 // Close closes loaders and engines.
 func (e *engines) Close(ctx context.Context) error {
 	e.mu.Lock()

@@ -176,7 +176,10 @@ func (h *Host) openParts(ctx context.Context, cfg *config.Config) error {
 		})},
 		Observer: h.telemetry,
 		Now:      h.opt.Now, Log: h.opt.Log,
-		Limits: session.Limits{Sessions: cfg.Limits.Sessions, Queue: maxQueue, MicrosPerDay: int64(cfg.Limits.USDPerDay)},
+		Memory: h.engines.Memory,
+		Limits: session.Limits{
+			Sessions: cfg.Limits.Sessions, Queue: maxQueue, Memory: int64(cfg.Limits.Memory), MicrosPerDay: int64(cfg.Limits.USDPerDay),
+		},
 	})
 	h.catalog = tool.New(tool.Options{Describe: h.describe, Activator: h.sessions, GuestFault: guestFault, Log: h.opt.Log})
 	h.telemetry.Watch(telemetry.Sources{Sessions: h.sessions.Counts, Store: h.storeStats})

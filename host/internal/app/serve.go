@@ -111,7 +111,7 @@ func baseURL(cfg *config.Config, addr net.Addr) string {
 func (h *Host) server(cfg *config.Config) (*api.Server, error) {
 	o := api.Options{
 		Auth: h.keys, Now: h.opt.Now, Log: h.opt.Log, Ready: h.ready,
-		Metrics: h.telemetry.Handler(), MetricsOpen: cfg.Metrics.Open,
+		Metrics: h.telemetry.Handler(), MetricsOpen: cfg.Metrics.Open, Traces: h.telemetry.Traces(), Hosts: cfg.Hosts,
 		Limits: api.Limits{Body: int64(cfg.Limits.Body), Rate: float64(cfg.Limits.Requests)},
 		Routes: append(
 			rest.Routes(rest.Options{Sessions: h.sessions, Agents: agents{h}, Admin: admin{h}}),

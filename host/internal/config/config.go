@@ -18,6 +18,7 @@ type Config struct {
 	Data      string            `yaml:"data"`     // folder; ./data when absent
 	Policies  string            `yaml:"policies"` // folder; ./policies when absent
 	Edge      bool              `yaml:"edge"`     // a small machine: less memory for caches and pools
+	Hosts     []string          `yaml:"hosts"`    // names by which clients reach it, where a proxy stands in front
 	TLS       *TLS              `yaml:"tls"`
 	Models    map[string]Model  `yaml:"models"`
 	Tools     map[string]Tool   `yaml:"tools"`

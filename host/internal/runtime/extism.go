@@ -39,6 +39,9 @@ func NewExtism(o Options) (Engine, error) {
 	return &extismEngine{preparer: p, open: map[*extismModule]struct{}{}}, nil
 }
 
+// Memory implements Engine: the SDK does not tell.
+func (*extismEngine) Memory() int64 { return 0 }
+
 // Load implements Engine.
 func (e *extismEngine) Load(ctx context.Context, module []byte) (Module, error) {
 	p, err := e.prepare(module)

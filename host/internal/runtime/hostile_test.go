@@ -225,6 +225,9 @@ func TestMemoryIsFreed(t *testing.T) {
 		}
 		i, err := m.Instantiate(t.Context(), hostileConfig())
 		if err == nil {
+			if sum := e.Memory(); sum != 64<<10 {
+				t.Errorf("%s: an instance with a page counts as %d bytes", name, sum)
+			}
 			_, err = i.Call(t.Context(), "run", nil)
 		}
 		if !errors.As(err, new(*TrapError)) {
@@ -232,6 +235,9 @@ func TestMemoryIsFreed(t *testing.T) {
 		}
 		if got := m.(*nativeModule).code.refs; got != 1 {
 			t.Errorf("%s: %d uses of the code are left, want the module's", name, got)
+		}
+		if sum := e.Memory(); sum != 0 {
+			t.Errorf("%s: %d bytes of memory are still counted", name, sum)
 		}
 		if n, ok := i.(*nativeInstance); ok && !freed(n) {
 			t.Errorf("%s: the memory is still mapped", name)

@@ -4,7 +4,7 @@ package runtime
 
 import "testing"
 
-func freed(i *nativeInstance) bool { return i.memory.(*mapping).b == nil }
+func freed(i *nativeInstance) bool { return i.memory.(*counted).LinearMemory.(*mapping).b == nil }
 
 func TestMapping(t *testing.T) {
 	m := newMemory(0, 1<<20)

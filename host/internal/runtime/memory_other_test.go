@@ -2,4 +2,4 @@
 
 package runtime
 
-func freed(i *nativeInstance) bool { return i.memory.(*heapMemory).b == nil }
+func freed(i *nativeInstance) bool { return i.memory.(*counted).LinearMemory.(*heapMemory).b == nil }

@@ -9,6 +9,7 @@ import (
 	goruntime "runtime"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"github.com/tetratelabs/wazero"
 	"github.com/tetratelabs/wazero/api"
@@ -33,6 +34,7 @@ var compiling = make(chan struct{}, 1)
 // native is the engine that implements Extism's ABI in Go on wazero.
 type native struct {
 	preparer
+	memory atomic.Int64 // of all instances, in bytes
 	mu     sync.Mutex
 	codes  map[[sha256.Size]byte]*code
 	open   map[*nativeModule]struct{}
@@ -51,6 +53,9 @@ func NewNative(o Options) (Engine, error) {
 		open:     map[*nativeModule]struct{}{},
 	}, nil
 }
+
+// Memory implements Engine.
+func (e *native) Memory() int64 { return e.memory.Load() }
 
 var errEngineClosed = errors.New("load: the engine is closed")
 

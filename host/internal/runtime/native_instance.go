@@ -59,7 +59,7 @@ func (m *nativeModule) Instantiate(ctx context.Context, c Config) (Instance, err
 // start makes the guest, which runs its start function, and initialises it.
 func (i *nativeInstance) start(ctx context.Context, c Config) error {
 	allocator := experimental.MemoryAllocatorFunc(func(size, limit uint64) experimental.LinearMemory {
-		i.memory = newMemory(size, limit)
+		i.memory = &counted{LinearMemory: newMemory(size, limit), sum: &i.module.engine.memory}
 		return i.memory
 	})
 	cctx := withInstance(experimental.WithMemoryAllocator(ctx, allocator), i)

@@ -45,6 +45,9 @@ type Engine interface {
 	// sections share their code. A module that can never run is refused with
 	// an error that is ErrRefused. The bytes are not retained.
 	Load(ctx context.Context, module []byte) (Module, error)
+	// Memory returns the linear memory of all instances in bytes, 0 where the engine
+	// cannot tell.
+	Memory() int64
 	// Close closes all modules. Code that instances still use is freed when
 	// the last of them is closed. Close is idempotent.
 	Close(ctx context.Context) error

@@ -110,6 +110,9 @@ func (s *Service) admit() error {
 	if n := s.opt.Limits.Sessions; n > 0 && s.busy() >= n {
 		return host.Errorf(host.ErrTooMany, "%d sessions are busy, the limit of this host; try again soon", n)
 	}
+	if limit := s.opt.Limits.Memory; limit > 0 && s.opt.Memory != nil && s.opt.Memory() >= limit {
+		return host.Errorf(host.ErrTooMany, "the guests of this host use all of their %d bytes of memory; try again soon, or raise limits.memory", limit)
+	}
 	if day := s.opt.Limits.MicrosPerDay; day > 0 && s.spent.today(s.opt.Now()) >= day {
 		return host.Errorf(host.ErrTooMany, "this host's budget for today is used up; raise limits.usd_per_day or wait until tomorrow (UTC)")
 	}

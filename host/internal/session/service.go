@@ -23,12 +23,14 @@ type Options struct {
 	Now      func() time.Time
 	Log      *slog.Logger
 	Limits   Limits
+	Memory   func() int64 // of all guests, in bytes; nil where nobody can tell
 }
 
 // Limits are the limits of admission: work beyond them is refused, not queued.
 type Limits struct {
 	Sessions     int   // with a turn under way or queued
 	Queue        int   // events queued in one session
+	Memory       int64 // of all guests, in bytes
 	MicrosPerDay int64 // millionths of a US dollar per UTC day
 }
 

@@ -485,6 +485,13 @@ func TestAdmission(t *testing.T) {
 	if _, err := w.service.Invoke(t.Context(), w.fill(message("z"))); host.CodeOf(err) != host.ErrTooMany {
 		t.Errorf("a full host: %v", err)
 	}
+	w.limits, w.memory = session.Limits{Memory: 100}, 100
+	w.restart(w.guest)
+	if _, err := w.service.Invoke(t.Context(), w.fill(message("z"))); host.CodeOf(err) != host.ErrTooMany {
+		t.Errorf("guests that use all memory: %v", err)
+	}
+	w.memory = 99
+	w.invoke(message("z"))
 }
 
 func TestManySessionsAtOnce(t *testing.T) {

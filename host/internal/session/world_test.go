@@ -33,6 +33,7 @@ type world struct {
 	dir      string
 	now      func() time.Time
 	limits   session.Limits
+	memory   int64
 	store    *fillable
 	journals *journal.Journals
 	service  *session.Service
@@ -164,7 +165,8 @@ func (w *world) start() {
 	log := slog.New(slog.DiscardHandler)
 	service = session.New(session.Options{
 		Store: w.store, Journals: journals{w.journals}, Runner: w, Agents: w, Now: w.now, Log: log, Limits: w.limits,
-		Door: door{gate.New(gate.Options{Capabilities: caps, Policy: cedar.New(set), Now: w.now, Log: log})},
+		Memory: func() int64 { return w.memory },
+		Door:   door{gate.New(gate.Options{Capabilities: caps, Policy: cedar.New(set), Now: w.now, Log: log})},
 	})
 	maps.Copy(caps, service.Capabilities())
 	w.service = service

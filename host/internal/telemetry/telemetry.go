@@ -32,6 +32,7 @@ type Options struct {
 type Telemetry struct {
 	now     func() time.Time
 	content bool
+	traces  trace.TracerProvider
 	tracer  trace.Tracer
 	stop    func(context.Context) error
 	metrics *metrics
@@ -46,21 +47,25 @@ const scope = "github.com/vespiary/vespiary"
 func New(ctx context.Context, opt Options) (*Telemetry, error) {
 	t := &Telemetry{
 		now: opt.Now, content: opt.Content, metrics: newMetrics(opt.Version),
-		tracer: noop.NewTracerProvider().Tracer(scope),
+		traces: noop.NewTracerProvider(),
 		stop:   func(context.Context) error { return nil },
 		last:   map[string]trace.SpanContext{},
 	}
 	if opt.OTLP == "" {
+		t.tracer = t.traces.Tracer(scope)
 		return t, nil
 	}
 	provider, err := newProvider(ctx, opt)
 	if err != nil {
 		return nil, err
 	}
-	t.tracer = provider.Tracer(scope, trace.WithInstrumentationVersion(opt.Version))
+	t.traces, t.tracer = provider, provider.Tracer(scope, trace.WithInstrumentationVersion(opt.Version))
 	t.stop = provider.Shutdown
 	return t, nil
 }
+
+// Traces makes the tracers of other parts, whose spans go where Telemetry's go.
+func (t *Telemetry) Traces() trace.TracerProvider { return t.traces }
 
 // Shutdown sends the spans that wait to be sent, until ctx ends.
 func (t *Telemetry) Shutdown(ctx context.Context) error {
