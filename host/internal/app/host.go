@@ -25,6 +25,7 @@ import (
 	"github.com/vespiary/vespiary/host/internal/store"
 	"github.com/vespiary/vespiary/host/internal/telemetry"
 	"github.com/vespiary/vespiary/host/internal/tool"
+	"github.com/vespiary/vespiary/host/internal/tool/file"
 	"github.com/vespiary/vespiary/policy/cedar"
 	"github.com/vespiary/vespiary/registry"
 )
@@ -177,6 +178,9 @@ func (h *Host) openParts(ctx context.Context, cfg *config.Config) error {
 		Observer: h.telemetry,
 		Now:      h.opt.Now, Log: h.opt.Log,
 		Memory: h.engines.Memory,
+		Prefixes: func(tenant, id string) [][]byte {
+			return append(journal.Prefixes(tenant, id), file.Prefixes(tenant, id)...)
+		},
 		Limits: session.Limits{
 			Sessions: cfg.Limits.Sessions, Queue: maxQueue, Memory: int64(cfg.Limits.Memory), MicrosPerDay: int64(cfg.Limits.USDPerDay),
 		},

@@ -42,26 +42,26 @@ const policies = `
 @id("shallow") forbid (principal, action == Action::"fileRead", resource) when { principal.depth > 0 && resource.path == "private" };
 `
 
-func newWorld(t testing.TB) *world {
-	t.Helper()
-	w := &world{t: t}
-	s, err := store.Open(context.Background(), store.Options{Dir: t.TempDir(), Edge: true, MinFree: 1})
+func newWorld(tb testing.TB) *world {
+	tb.Helper()
+	w := &world{t: tb}
+	s, err := store.Open(context.Background(), store.Options{Dir: tb.TempDir(), Edge: true, MinFree: 1})
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	t.Cleanup(func() { _ = s.Close() })
+	tb.Cleanup(func() { _ = s.Close() })
 	keys, err := journal.NewKeys(s, bytes.Repeat([]byte{1}, 32))
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	w.store, w.journals = s, journal.New(s, keys, journal.Options{Now: time.Now})
-	w.log, err = w.journals.Create(t.Context(), host.Open{Session: host.Session{ID: "s", Tenant: "t", Owner: "ann"}})
+	w.log, err = w.journals.Create(tb.Context(), host.Open{Session: host.Session{ID: "s", Tenant: "t", Owner: "ann"}})
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	set, err := cedar.Compile(map[string][]byte{"test.cedar": []byte(policies)})
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	w.caps = map[string]host.Capability{
 		"read":       &capability{w: w, action: "fileRead", kind: host.Observe, recovery: abi.RecoverRead},
@@ -205,15 +205,15 @@ func (w *world) took() []string {
 	return out
 }
 
-func call(t testing.TB, g *gate.Guest, name, request string) abi.Result {
-	t.Helper()
+func call(tb testing.TB, g *gate.Guest, name, request string) abi.Result {
+	tb.Helper()
 	b, err := g.Call(context.Background(), name, []byte(request))
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	var r abi.Result
 	if err := json.Unmarshal(b, &r); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return r
 }

@@ -44,7 +44,7 @@ func (d *domain) chunks(tenant, session, digest string, data []byte) []store.Op 
 	for n := 0; n == 0 || len(data) > 0; n++ {
 		cut := data[:min(chunkSize, len(data))]
 		data = data[len(cut):]
-		at := piece{n: uint16(n), more: len(data) > 0} //nolint:gosec // a payload has few pieces
+		at := piece{n: uint16(n), more: len(data) > 0}
 		value := append(d.seal(digest, at, cut), at.mark())
 		ops = append(ops, store.Op{Key: chunkKey(tenant, session, digest, n), Value: value})
 	}
@@ -86,7 +86,7 @@ func (k *Keys) chunked(ctx context.Context, tenant, session, name string) ([]byt
 			}
 			end := len(item.Value) - 1
 			last = item.Value[end] == lastChunk
-			cut, err := d.open(name, piece{n: uint16(n), more: !last}, item.Value[:end]) //nolint:gosec // as many as were written
+			cut, err := d.open(name, piece{n: uint16(n), more: !last}, item.Value[:end])
 			if err != nil {
 				return err
 			}

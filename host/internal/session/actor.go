@@ -110,7 +110,7 @@ func (a *actor) working() bool {
 func (a *actor) loop() {
 	defer close(a.gone)
 	defer a.log.Close()
-	defer a.svc.remove(a)
+	defer a.svc.gone(a)
 	ctx := a.svc.run
 	idle := time.NewTimer(idleAfter)
 	defer idle.Stop()

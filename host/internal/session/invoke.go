@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"runtime"
+	"time"
 
 	"github.com/vespiary/vespiary/abi"
 	"github.com/vespiary/vespiary/host"
@@ -38,14 +39,15 @@ func deref(t *host.Turn) host.Turn {
 
 // promise is what an idempotency key stands for.
 type promise struct {
-	Body    string `json:"body"` // digest of the request
-	Session string `json:"session"`
-	Turn    int    `json:"turn"`
+	Body    string    `json:"body"` // digest of the request
+	Session string    `json:"session"`
+	Turn    int       `json:"turn"`
+	Time    time.Time `json:"time"`
 }
 
 func idemKey(in host.Invocation) []byte {
 	sum := sha256.Sum256([]byte(in.IdempotencyKey)) // keys are the client's: of any length
-	return []byte("idem/" + in.Caller.Tenant + "/" + in.Caller.User + "/" + hex.EncodeToString(sum[:]))
+	return []byte(idemPrefix + in.Caller.Tenant + "/" + in.Caller.User + "/" + hex.EncodeToString(sum[:]))
 }
 
 func digestOf(in host.Invocation) string {
@@ -76,6 +78,9 @@ func (s *Service) earlier(ctx context.Context, id []byte, in host.Invocation) (*
 		return nil, host.Errorf(host.ErrConflict, "invoke %s: this Idempotency-Key was used for another request; use a new key", in.Agent)
 	}
 	t, err := s.Turn(ctx, in.Caller, p.Session, p.Turn)
+	if host.CodeOf(err) == host.ErrNotFound { // the session was removed since
+		return nil, nil //nolint:nilnil // as above
+	}
 	return &t, err
 }
 
@@ -198,7 +203,7 @@ func acceptOps(in host.Invocation, head host.Session, idem []byte) ([]store.Op, 
 	}
 	ops := []store.Op{op}
 	if idem != nil {
-		p, err := json.Marshal(promise{Body: digestOf(in), Session: head.ID, Turn: head.Turns})
+		p, err := json.Marshal(promise{Body: digestOf(in), Session: head.ID, Turn: head.Turns, Time: head.Updated})
 		if err != nil {
 			return nil, err
 		}

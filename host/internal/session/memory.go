@@ -122,7 +122,7 @@ func (m memory) append(ctx context.Context, c *host.Call, in abi.SessionMemory) 
 }
 
 func memoryKey(run *host.Run, kind, key string) []byte {
-	return []byte("memory/" + run.Tenant + "/" + run.Session + "/" + kind + "/" + key)
+	return []byte(memoryPrefix + run.Tenant + "/" + run.Session + "/" + kind + "/" + key)
 }
 
 func valueKey(run *host.Run, key string) []byte { return memoryKey(run, "value", key) }

@@ -32,6 +32,8 @@ type Journals interface {
 	Acquire(ctx context.Context, tenant, session string) (Log, error)
 	Read(ctx context.Context, tenant, session string, from uint64) iter.Seq2[host.Entry, error]
 	Payload(ctx context.Context, tenant string, e host.Entry) ([]byte, error)
+	// Erase destroys a session's key, and with it all that was said in it.
+	Erase(ctx context.Context, tenant, session string) error
 	// Wrap encrypts a value under a session's key, for keeping it beside the journal.
 	Wrap(ctx context.Context, run *host.Run, data []byte) ([]byte, error)
 	Unwrap(ctx context.Context, run *host.Run, wrapped []byte) ([]byte, error)

@@ -23,6 +23,8 @@ type Options struct {
 	Now      func() time.Time
 	Log      *slog.Logger
 	Limits   Limits
+	// Prefixes are those of the keys that other parts keep for a session.
+	Prefixes func(tenant, session string) [][]byte
 	Memory   func() int64 // of all guests, in bytes; nil where nobody can tell
 }
 
@@ -42,7 +44,8 @@ type Service struct {
 
 	run  context.Context //nolint:containedctx // the life of the actors, which outlives any call
 	stop context.CancelCauseFunc
-	wg   sync.WaitGroup
+	wg   sync.WaitGroup // of the actors
+	aux  sync.WaitGroup // of what only ends with run
 
 	mu     sync.Mutex
 	actors map[string]*actor
@@ -87,6 +90,7 @@ func (s *Service) Resume(ctx context.Context) error {
 		case host.SessionIdle, host.SessionParked:
 		}
 	}
+	s.aux.Go(s.sweeper)
 	return nil
 }
 
@@ -110,6 +114,7 @@ func (s *Service) Close(ctx context.Context) error {
 	}
 	s.stop(host.ErrStopping)
 	<-done
+	s.aux.Wait()
 	return nil
 }
 
@@ -155,7 +160,7 @@ func (s *Service) begin(a *actor) error {
 	return nil
 }
 
-func (s *Service) remove(a *actor) {
+func (s *Service) gone(a *actor) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.actors[a.id()] == a {

@@ -165,8 +165,9 @@ func (w *world) start() {
 	log := slog.New(slog.DiscardHandler)
 	service = session.New(session.Options{
 		Store: w.store, Journals: journals{w.journals}, Runner: w, Agents: w, Now: w.now, Log: log, Limits: w.limits,
-		Memory: func() int64 { return w.memory },
-		Door:   door{gate.New(gate.Options{Capabilities: caps, Policy: cedar.New(set), Now: w.now, Log: log})},
+		Prefixes: journal.Prefixes,
+		Memory:   func() int64 { return w.memory },
+		Door:     door{gate.New(gate.Options{Capabilities: caps, Policy: cedar.New(set), Now: w.now, Log: log})},
 	})
 	maps.Copy(caps, service.Capabilities())
 	w.service = service
