@@ -289,6 +289,9 @@ func TestDamagedChain(t *testing.T) {
 			for r := store.Revision(1); r <= 20; r++ {
 				add(t, l, rec(r, put("k", strings.Repeat("v", 1000))))
 			}
+			if err := l.Close(); err != nil {
+				t.Fatal(err)
+			}
 			tt.harm(t, segments(t, dir))
 			if _, _, err := tryOpen(dir, tt.held); err == nil || !strings.Contains(err.Error(), tt.want) {
 				t.Errorf("error is %v, want %q", err, tt.want)

@@ -50,7 +50,9 @@ func (l *Log) list() error {
 		case strings.HasSuffix(e.Name(), spareExt) && len(l.spares) < maxSpares:
 			l.spares = append(l.spares, path)
 		case strings.HasSuffix(e.Name(), spareExt), strings.HasSuffix(e.Name(), tempExt):
-			err = errors.Join(err, os.Remove(path))
+			if e := os.Remove(path); e != nil && !errors.Is(e, fs.ErrNotExist) {
+				err = errors.Join(err, e)
+			}
 		}
 	}
 	return err
