@@ -43,6 +43,11 @@ func TestCount(t *testing.T) {
 {"Action":"output","Package":"b","Test":"TestB","Output":"after the subtests\n"}
 {"Action":"fail","Package":"b","Test":"TestB"}
 {"Action":"fail","Package":"b"}`, 1, []string{"after the subtests", "3 passed, 1 failed, 1 skipped"}},
+		"slash in a name": {pass + `
+{"Action":"run","Package":"b","Test":"TestB/a/b"}
+{"Action":"pass","Package":"b","Test":"TestB/a/b"}
+{"Action":"pass","Package":"b","Test":"TestB"}
+{"Action":"pass","Package":"b"}`, 0, []string{"3 passed, 0 failed, 1 skipped"}},
 		"nothing ran": {`{"Action":"skip","Package":"a"}`, 1, []string{"0 passed, 0 failed, 0 skipped"}},
 		"go failed":   {"go: go.mod is broken", 1, []string{"go: go.mod is broken", "0 passed"}},
 	} {

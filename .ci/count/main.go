@@ -38,6 +38,7 @@ type test struct {
 	output strings.Builder
 	result string
 	parent bool
+	real   bool // it was told of itself: a name with a slash in it makes a parent that is none
 }
 
 type counter struct {
@@ -76,11 +77,14 @@ func (c *counter) take(e event) {
 	case "build-fail":
 		c.say("%s", c.builds[e.ImportPath])
 	case "output":
+		t := c.test(e)
+		t.real = true
 		if !strings.HasPrefix(e.Output, "=== ") { // that a test began, paused or went on
-			c.test(e).output.WriteString(e.Output)
+			t.output.WriteString(e.Output)
 		}
 	case "pass", "fail", "skip":
-		c.test(e).result = e.Action
+		t := c.test(e)
+		t.result, t.real = e.Action, true
 		if e.Test == "" {
 			c.finish(e)
 		}
@@ -128,6 +132,7 @@ func (c *counter) finish(e event) {
 
 func (c *counter) count(t *test) {
 	switch {
+	case !t.real:
 	case t.result == "skip":
 		c.skipped++
 		c.say("%s", &t.output)
