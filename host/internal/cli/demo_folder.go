@@ -118,7 +118,7 @@ func (d *demo) settle() error {
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(d.configFile, bytes.Replace(b, []byte(demoListen), []byte(ownListen), 1), 0o600)
+	return os.WriteFile(d.configFile, bytes.Replace(b, []byte(demoListen), []byte(ownListen), 1), 0o600) //nolint:gosec // the file that this command wrote itself
 }
 
 // demoModel is the model that the environment offers, and its entry in the

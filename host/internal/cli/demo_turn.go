@@ -49,7 +49,7 @@ func (d *demo) ask(ctx context.Context, text string, done func(host.CallView) er
 		}
 	}
 	if s.turn.Status != host.TurnDone {
-		return s, fmt.Errorf("the turn ended as %s: %v", s.turn.Status, s.turn.Error)
+		return s, fmt.Errorf("the turn ended as %s: %w", s.turn.Status, s.turn.Error)
 	}
 	return s, nil
 }

@@ -64,11 +64,12 @@ func BenchmarkDurable(b *testing.B) {
 }
 
 func benchLocal(b *testing.B, n int) float64 {
+	b.Helper()
 	s, err := Open(b.Context(), Options{Dir: b.TempDir()})
 	if err != nil {
 		b.Fatal(err)
 	}
-	defer s.Close()
+	defer func() { _ = s.Close() }()
 	rate := writers(b, n, func(key, value []byte) error {
 		_, err := s.Commit(b.Context(), store.Batch{Ops: []store.Op{{Key: key, Value: value}}})
 		return err
@@ -79,23 +80,25 @@ func benchLocal(b *testing.B, n int) float64 {
 }
 
 func benchBadger(b *testing.B, n int) float64 {
+	b.Helper()
 	o := Options{Dir: b.TempDir()}.withDefaults()
 	db, err := badger.Open(o.badger(o.Dir).WithSyncWrites(true))
 	if err != nil {
 		b.Fatal(err)
 	}
-	defer db.Close()
+	defer func() { _ = db.Close() }()
 	return writers(b, n, func(key, value []byte) error {
 		return db.Update(func(t *badger.Txn) error { return t.Set(key, value) })
 	})
 }
 
 func benchFile(b *testing.B, n int) float64 {
+	b.Helper()
 	f, err := os.Create(filepath.Join(b.TempDir(), "file"))
 	if err != nil {
 		b.Fatal(err)
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }()
 	var mu sync.Mutex
 	return writers(b, n, func(key, value []byte) error {
 		mu.Lock()

@@ -17,7 +17,7 @@ const (
 
 // request is a batch on its way through the committer.
 type request struct {
-	ctx   context.Context
+	ctx   context.Context //nolint:containedctx // of the caller who waits for the answer
 	batch store.Batch
 	size  int
 	done  chan result // holds one, so that answering never waits for the caller

@@ -45,6 +45,7 @@ func TestLargeBatchIsAtomic(t *testing.T) {
 }
 
 func lookAtEnds(t *testing.T, s *Local) {
+	t.Helper()
 	err := s.View(context.Background(), func(tx store.Tx) error {
 		var ends []store.Item
 		for _, back := range []bool{true, false} {

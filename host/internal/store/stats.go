@@ -30,8 +30,8 @@ type counters struct {
 }
 
 func (c *counters) group(batches, bytes int) {
-	c.commits.Add(uint64(batches))
-	c.bytes.Add(uint64(bytes))
+	c.commits.Add(uint64(batches)) //nolint:gosec // a group has at least one batch
+	c.bytes.Add(uint64(bytes))     //nolint:gosec // sizes are not negative
 	c.syncs.Add(1)
 	c.groups[bits.Len(uint(batches))-1].Add(1)
 }

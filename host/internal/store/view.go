@@ -38,7 +38,7 @@ func (s *Local) View(ctx context.Context, fn func(store.Tx) error) error {
 // tx is one view. Badger panics when a transaction is used after its end, so tx
 // keeps track of that itself.
 type tx struct {
-	ctx   context.Context
+	ctx   context.Context //nolint:containedctx // a view lives within one call
 	txn   *badger.Txn
 	ended bool
 }

@@ -23,7 +23,7 @@ func BenchmarkAllocation(b *testing.B) {
 			if err != nil {
 				b.Fatal(err)
 			}
-			defer f.Close()
+			defer func() { _ = f.Close() }()
 			if err := prepare[name](f); err != nil {
 				b.Skip(err)
 			}

@@ -106,7 +106,7 @@ func (h header) appendGroup(b []byte, recs []Record) []byte {
 			b = appendOp(b, op)
 		}
 		rec := b[start:]
-		binary.LittleEndian.PutUint32(rec[8:], uint32(len(rec)-recordHeader))
+		binary.LittleEndian.PutUint32(rec[8:], uint32(len(rec)-recordHeader)) //nolint:gosec // lengths are within a batch, checked before
 		binary.LittleEndian.PutUint32(rec[4:], crc32.Update(h.crc, castagnoli, rec[8:]))
 	}
 	return b
@@ -136,10 +136,10 @@ func (h header) frame(b []byte) (frame, bool) {
 		return frame{}, false
 	}
 	length := uint64(binary.LittleEndian.Uint32(b[8:]))
-	if length > uint64(len(b)-recordHeader) {
+	if length > uint64(len(b)-recordHeader) { //nolint:gosec // lengths are within a batch, checked before
 		return frame{}, false
 	}
-	size := recordHeader + int(length)
+	size := recordHeader + int(length) //nolint:gosec // lengths are within a batch, checked before
 	if crc32.Update(h.crc, castagnoli, b[8:size]) != binary.LittleEndian.Uint32(b[4:]) {
 		return frame{}, false
 	}
@@ -169,10 +169,10 @@ func decodeOps(b []byte) (ops []store.Op, err error) {
 // cutBytes reads a length, less bias, and as many bytes.
 func cutBytes(b []byte, bias uint64) (head, tail []byte, ok bool) {
 	n, w := binary.Uvarint(b)
-	if w <= 0 || n < bias || n-bias > uint64(len(b)-w) {
+	if w <= 0 || n < bias || n-bias > uint64(len(b)-w) { //nolint:gosec // lengths are within a batch, checked before
 		return nil, nil, false
 	}
-	end := w + int(n-bias)
+	end := w + int(n-bias) //nolint:gosec // lengths are within a batch, checked before
 	return b[w:end:end], b[end:], true
 }
 

@@ -235,7 +235,7 @@ func damage(t *testing.T, file string, from, to int64) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }()
 	if _, err := f.WriteAt(make([]byte, to-from), from); err != nil {
 		t.Fatal(err)
 	}
@@ -360,7 +360,7 @@ func TestFailedSync(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
+	defer func() { _ = l.Close() }()
 	add(t, l, rec(1, put("a", "1")))
 	fail = true
 	if _, err := l.Append([]Record{rec(2, put("a", "2"))}); !errors.Is(err, errDisk) {
