@@ -217,46 +217,21 @@ func needed(t *testing.T, dir, file string) bool {
 }
 
 // damages change a file and report whether they could.
-"1st byte" {
-				continue
-			}
-			t.Run(filepath.Base(file)+"/"+name, func(t *testing.T) {
-				t.Parallel()
-				copied := copyStore(t, dir)
-				rel, err := filepath.Rel(dir, file)
-				if err != nil {
-					t.Fatal(err)
-				}
-				if !change(t, filepath.Join(copied, rel)) {
-					t.Skip("nothing to damage")
-				}
-				opened(t, copied, needed(t, dir, file))
-			})
-		}
-	}
-	if len(seen) < 5 {
-		t.Errorf("only these kinds of files: %v", seen)
-	}
-}
-
-// needed tells whether any damage of a file must be noticed. Others may have parts
-// that do not matter: segments used before, and logs whose content is elsewhere.
-func needed(t *testing.T, dir, file string) bool {
-	t.Helper()
-	if filepath.Ext(file) == ".sst" { // unless it awaits removal
-		id, _ := table.ParseFileID(file)
-		_, ok := tables(t, filepath.Join(dir, "db"))[id]
-		return ok
-	}
-	return filepath.Base(file) == badger.ManifestFilename
-}
-
-// damages change a file and report whether they could.
 var damages = map[string]func(*testing.T, string) bool{
-	"removed": func(t *testing.T, path string) bool { return check(t, os.Remove(path)) },
-	"empty":   func(t *testing.T, path string) bool { return check(t, os.Truncate(path, 0)) },
-	"short":   func(t *testing.T, path string) bool { return check(t, os.Truncate(path, 3)) },
+	"removed": func(t *testing.T, path string) bool {
+		t.Helper()
+		return check(t, os.Remove(path))
+	},
+	"empty": func(t *testing.T, path string) bool {
+		t.Helper()
+		return check(t, os.Truncate(path, 0))
+	},
+	"short": func(t *testing.T, path string) bool {
+		t.Helper()
+		return check(t, os.Truncate(path, 3))
+	},
 	"halved": func(t *testing.T, path string) bool {
+		t.Helper()
 		info, err := os.Stat(path)
 		return check(t, err) && check(t, os.Truncate(path, info.Size()/2))
 	},
