@@ -260,10 +260,22 @@ func TestDamagedChain(t *testing.T) {
 		held store.Revision
 		want string
 	}{
-		{"missing first", func(t *testing.T, f []string) { remove(t, f[0]) }, 0, "set back or removed"},
-		{"missing middle", func(t *testing.T, f []string) { remove(t, f[1]) }, 20, "segment 2, which should follow, is missing"},
-		{"missing last", func(t *testing.T, f []string) { remove(t, f[len(f)-1]) }, 20, "the database holds revision 20"},
-		{"end of a middle one", func(t *testing.T, f []string) { damage(t, f[1], headerSize+2*1027, testSegment) }, 20, "unreadable, and the next segment follows"},
+		{"missing first", func(t *testing.T, f []string) {
+			t.Helper()
+			remove(t, f[0])
+		}, 0, "set back or removed"},
+		{"missing middle", func(t *testing.T, f []string) {
+			t.Helper()
+			remove(t, f[1])
+		}, 20, "segment 2, which should follow, is missing"},
+		{"missing last", func(t *testing.T, f []string) {
+			t.Helper()
+			remove(t, f[len(f)-1])
+		}, 20, "the database holds revision 20"},
+		{"end of a middle one", func(t *testing.T, f []string) {
+			t.Helper()
+			damage(t, f[1], headerSize+2*1027, testSegment)
+		}, 20, "unreadable, and the next segment follows"},
 		{"swapped", func(t *testing.T, f []string) {
 			for _, m := range [][2]string{{f[1], f[1] + ".x"}, {f[2], f[1]}, {f[1] + ".x", f[2]}} {
 				if err := os.Rename(m[0], m[1]); err != nil {
