@@ -277,6 +277,7 @@ func TestDamagedChain(t *testing.T) {
 			damage(t, f[1], headerSize+2*1027, testSegment)
 		}, 20, "unreadable, and the next segment follows"},
 		{"swapped", func(t *testing.T, f []string) {
+			t.Helper()
 			for _, m := range [][2]string{{f[1], f[1] + ".x"}, {f[2], f[1]}, {f[1] + ".x", f[2]}} {
 				if err := os.Rename(m[0], m[1]); err != nil {
 					t.Fatal(err)
@@ -284,11 +285,13 @@ func TestDamagedChain(t *testing.T) {
 			}
 		}, 20, "it holds segment 3"},
 		{"truncated", func(t *testing.T, f []string) {
+			t.Helper()
 			if err := os.Truncate(f[1], 10); err != nil {
 				t.Fatal(err)
 			}
 		}, 20, "shorter than its header"},
 		{"strange name", func(t *testing.T, f []string) {
+			t.Helper()
 			if err := os.WriteFile(filepath.Join(filepath.Dir(f[0]), "x.redo"), nil, 0o600); err != nil {
 				t.Fatal(err)
 			}
