@@ -63,6 +63,7 @@ type Reply struct {
 	Status  Status    `json:"status"`
 	Waiting []Wait    `json:"waiting,omitempty"` // with StatusWaiting: what for
 	Error   string    `json:"error,omitempty"`   // with StatusFailed: why
+	Code    Code      `json:"code,omitempty"`    // with StatusFailed: of the call that failed, if one did
 }
 
 // Wait names an event that a guest waits for. A timer is due At, or After the

@@ -29,6 +29,7 @@ type Agent struct {
 	Folders     map[string]string // mounted read-only: name to an absolute path of this machine
 	Roles       []string          // groups of agents that policies may name
 	Budget      Budget            // of each task
+	Idle        time.Duration     // how long a session without work stays ready; 0: the host's own
 	Retain      time.Duration     // how long a session that ended or idles is kept; 0 keeps it
 }
 

@@ -126,7 +126,7 @@ type CallView struct {
 	Name     string          `json:"name"`
 	Detail   string          `json:"detail,omitempty"` // the tool or resource it is about
 	Action   string          `json:"action,omitempty"`
-	Decision policy.Decision `json:"decision"`
+	Decision policy.Decision `json:"decision,omitzero"` // of the call, not of its result
 	Error    *abi.Error      `json:"error,omitempty"`
 	Took     time.Duration   `json:"took_ns,omitempty"`
 	Usage    *abi.Usage      `json:"usage,omitempty"`

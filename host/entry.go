@@ -129,6 +129,7 @@ type Cancel struct {
 
 // Ended is the end of a turn.
 type Ended struct {
+	Task    string     `json:"task"`
 	Status  TurnStatus `json:"status"`
 	Waiting []abi.Wait `json:"waiting,omitempty"`
 	Error   *abi.Error `json:"error,omitempty"`

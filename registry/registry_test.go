@@ -70,7 +70,7 @@ func TestDigest(t *testing.T) {
 func TestPutAndRead(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "data", "modules")
 	r := open(t, dir, newMemory())
-	d := put(t, r, "loop", "one", "ada")
+	d := put(t, r, "loop", "one", "world")
 	if want := registry.Of(module("one")); d != want {
 		t.Fatalf("Put = %s, want %s", d, want)
 	}
@@ -91,11 +91,11 @@ func TestPutAndRead(t *testing.T) {
 
 func TestVersions(t *testing.T) {
 	r := open(t, t.TempDir(), newMemory())
-	one := put(t, r, "loop", "one", "ada")
-	put(t, r, "loop", "one", "bob") // no change
-	two := put(t, r, "loop", "two", "bob")
-	back := put(t, r, "loop", "one", "ada")
-	put(t, r, "loop2", "two", "ada")
+	one := put(t, r, "loop", "one", "world")
+	put(t, r, "loop", "one", "other") // no change
+	two := put(t, r, "loop", "two", "other")
+	back := put(t, r, "loop", "one", "world")
+	put(t, r, "loop2", "two", "world")
 
 	got, err := r.Versions(t.Context(), "loop")
 	if err != nil {
@@ -103,9 +103,9 @@ func TestVersions(t *testing.T) {
 	}
 	size := int64(len(module("one")))
 	want := []registry.Version{
-		{Name: "loop", Number: 1, Digest: one, By: "ada", Time: epoch.Add(time.Minute), Size: size},
-		{Name: "loop", Number: 2, Digest: two, Previous: one, By: "bob", Time: epoch.Add(2 * time.Minute), Size: size},
-		{Name: "loop", Number: 3, Digest: back, Previous: two, By: "ada", Time: epoch.Add(3 * time.Minute), Size: size},
+		{Name: "loop", Number: 1, Digest: one, By: "world", Time: epoch.Add(time.Minute), Size: size},
+		{Name: "loop", Number: 2, Digest: two, Previous: one, By: "other", Time: epoch.Add(2 * time.Minute), Size: size},
+		{Name: "loop", Number: 3, Digest: back, Previous: two, By: "world", Time: epoch.Add(3 * time.Minute), Size: size},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("versions (-want +got):\n%s", diff)
@@ -121,7 +121,7 @@ func TestVersions(t *testing.T) {
 
 func TestTenantsAreApart(t *testing.T) {
 	s, dir := newMemory(), t.TempDir()
-	put(t, open(t, dir, s), "loop", "one", "ada")
+	put(t, open(t, dir, s), "loop", "one", "world")
 	other, err := registry.New(registry.Options{Dir: dir, Store: s, Tenant: "other", Now: clock()})
 	if err != nil {
 		t.Fatal(err)
@@ -142,7 +142,7 @@ func TestConcurrentPut(t *testing.T) {
 	var group sync.WaitGroup
 	for i := range writers {
 		group.Go(func() {
-			if _, err := r.Put(context.Background(), "loop", module(fmt.Sprint(i)), "ada"); err != nil {
+			if _, err := r.Put(context.Background(), "loop", module(fmt.Sprint(i)), "world"); err != nil {
 				t.Error(err)
 			}
 		})

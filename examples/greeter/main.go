@@ -10,8 +10,12 @@ import (
 )
 
 var _ = vespiary.Agent(func(c *vespiary.Context, e abi.Event) (abi.Reply, error) {
-	visits, err := c.Append("visits", abi.TextOf(e.Content))
-	return vespiary.Done(fmt.Sprintf("Hello, %s! This is visit %d.", e.Caller.ID, visits)), err
+	visits, err := vespiary.Get[int](c, "visits")
+	if err != nil {
+		return abi.Reply{}, err
+	}
+	visits++
+	return vespiary.Done(fmt.Sprintf("Hello, %s! This is visit %d.", e.Caller.ID, visits)), c.Set("visits", visits)
 })
 
 func main() {}

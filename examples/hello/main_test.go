@@ -8,8 +8,8 @@ import (
 )
 
 func TestHello(t *testing.T) {
-	r := vespiarytest.New(t).CallTool("hello", person{Name: "Ann"})
-	if got := abi.TextOf(r.Content); got != "Hello, Ann!" || r.IsError {
+	r := vespiarytest.New(t).CallTool("hello", person{Name: "Owner"})
+	if got := abi.TextOf(r.Content); got != "Hello, Owner!" || r.IsError {
 		t.Errorf("got %q", got)
 	}
 }

@@ -114,14 +114,14 @@ func TestOddRequestsDeny(t *testing.T) {
 		{"unknown action", func(r *policy.Request) { r.Action.ID = "callModl" }, `the schema has no action Action::"callModl"; did you mean callModel?`},
 		{"no action", func(r *policy.Request) { r.Action = policy.UID{} }, `the schema has no action ::"";`},
 		{"action group", func(r *policy.Request) { r.Action.ID = "egress" }, `Action::"egress" is a group of actions, not one that can be asked for`},
-		{"principal type", func(r *policy.Request) { r.Principal = u("User", "ann") }, `User::"ann" cannot be the principal of Action::"callModel"; that is a Run`},
-		{"resource type", func(r *policy.Request) { r.Resource = u("User", "ann") }, `User::"ann" cannot be the resource of Action::"callModel"; that is a Model`},
+		{"principal type", func(r *policy.Request) { r.Principal = u("User", "owner") }, `User::"owner" cannot be the principal of Action::"callModel"; that is a Run`},
+		{"resource type", func(r *policy.Request) { r.Resource = u("User", "owner") }, `User::"owner" cannot be the resource of Action::"callModel"; that is a Model`},
 		{"unknown resource type", func(r *policy.Request) { r.Resource = u("Wombat", "a") }, `Wombat::"a" cannot be the resource of`},
 		{"context key missing", func(r *policy.Request) { delete(r.Context, "flow") }, `Action::"callModel": context.flow is missing`},
 		{"context key nested", with("left", map[string]any{"tokens": 1, "calls": 1}), `Action::"callModel": context.left.usdMicros is missing`},
 		{"context key unknown", with("ip", netip.MustParseAddr("::1")), `Action::"callModel": context.ip is not in the schema; leave it out, or use one of approval, argsDigest,`},
 		{"context type", with("now", "today"), `Action::"callModel": context.now is a String where the schema wants a datetime`},
-		{"context element", with("chain", []policy.UID{u("User", "ann")}), `Action::"callModel": context.chain[] is a User where the schema wants a Run`},
+		{"context element", with("chain", []policy.UID{u("User", "owner")}), `Action::"callModel": context.chain[] is a User where the schema wants a Run`},
 		{"no context", func(r *policy.Request) { r.Context = nil }, `Action::"callModel": context.argsDigest is missing`},
 
 		{"nil value", with("path", nil), `the context's "path" is nil; leave the key out if there is no value`},
@@ -144,7 +144,7 @@ func TestOddRequestsDeny(t *testing.T) {
 		{"known twice", func(r *policy.Request) {
 			r.Known.Entities = append(r.Known.Entities, r.Known.Entities[0])
 		}, `an entity is twice among the known ones; keep one`},
-		{"known at odds", func(r *policy.Request) { r.Known.Entities[0].Attrs["name"] = true }, `entity User::"ann": name is a Bool where the schema wants a String`},
+		{"known at odds", func(r *policy.Request) { r.Known.Entities[0].Attrs["name"] = true }, `entity User::"owner": name is a Bool where the schema wants a String`},
 		{"an action of its own", func(r *policy.Request) {
 			r.Entities = append(r.Entities, policy.Entity{UID: u("Action", "callModel"), Parents: []policy.UID{u("Action", "observe")}})
 		}, `entity Action::"callModel": actions and their groups come from the schema alone`},
@@ -174,13 +174,13 @@ func TestOddRequestsDeny(t *testing.T) {
 // Each Go type arrives as the Cedar type that it stands for.
 func TestValues(t *testing.T) {
 	r := ask("httpGet", netHost(), net("10.1.2.3"))
-	r.Context["approval"] = map[string]any{"by": u("User", "ann"), "digest": "d"}
+	r.Context["approval"] = map[string]any{"by": u("User", "owner"), "digest": "d"}
 	r.Context["chain"] = []any{u("Run", "r1")}
 	for _, condition := range []string{
 		`context.ip == ip("10.1.2.3")`,
 		`context.now == datetime("2026-11-24T12:00:00Z")`,
 		`context.left.tokens == 1000 && context.left == {tokens: 1000, usdMicros: -1, calls: 50}`,
-		`context.flow.readers == ["ann"] && context.flow.named && context.flow.pc == 2`,
+		`context.flow.readers == ["owner"] && context.flow.named && context.flow.pc == 2`,
 		`context.chain.contains(principal) && principal.depth == 0`,
 		`context has approval && context.approval.by == principal.user`,
 		`principal in [Agent::"support"] && principal in Role::"helper" && principal in Tenant::"home" && principal in Task::"t1"`,
@@ -199,7 +199,7 @@ func TestOwnEntitiesHideKnown(t *testing.T) {
 	r := ask("callModel", model(), base(nil))
 	for _, e := range r.Known.Entities {
 		if e.UID == u("Task", "t1") {
-			e.Attrs = map[string]any{"state": "completed", "user": u("User", "ann")}
+			e.Attrs = map[string]any{"state": "completed", "user": u("User", "owner")}
 			r.Entities = append(r.Entities, e)
 		}
 	}

@@ -24,7 +24,7 @@ func TestExplain(t *testing.T) {
 		{"permitted", ask("callModel", model(), base(nil)), `permitted by policy "agents-call-models" (agents.cedar:`},
 		{"forbidden, with its why", ask("fileRead", file("../a", "docs", false, false), base(nil)), `forbidden by policy "files-stay-inside" (limits.cedar:28): the path leads out of its folder`},
 		{"nothing permits", ask("invokeWriteTool", tool(false), base(nil)), `no policy permits Agent::"support" to invokeWriteTool Tool::"hello.greet"`},
-		{"near miss", ask("reply", session("bob"), base(nil)), "no policy permits Agent::\"support\" to reply Session::\"s1\"\npolicy \"agents-answer-their-user\" (agents.cedar:31) is about this, but its conditions do not hold"},
+		{"near miss", ask("reply", session("other"), base(nil)), "no policy permits Agent::\"support\" to reply Session::\"s1\"\npolicy \"agents-answer-their-user\" (agents.cedar:31) is about this, but its conditions do not hold"},
 		{"invalid", broken, `Action::"callModel": context.now is missing`},
 	}
 	for _, tt := range tests {
@@ -142,8 +142,8 @@ when { resource in [Tool::"m.a", Tool::"m.b", Tool::"m.c"] };
 		},
 		{
 			name: "sessions by owner, actions together", denied: []*policy.Request{
-				ask("reply", session("ann"), base(nil)), ask("emit", session("ann"), base(nil)),
-				ask("memoryWrite", memory("ann", "episodic"), base(nil)),
+				ask("reply", session("owner"), base(nil)), ask("emit", session("owner"), base(nil)),
+				ask("memoryWrite", memory("owner", "episodic"), base(nil)),
 			},
 			want: `@id("support-emit-reply")
 permit (

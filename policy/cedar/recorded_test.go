@@ -15,7 +15,7 @@ import (
 func TestRecordedDecidesAlike(t *testing.T) {
 	later := noon.AddDate(0, 0, 1)
 	approved := net("::ffff:93.184.216.34")
-	approved["approval"] = map[string]any{"by": u("User", "ann"), "digest": "sha256:bb"}
+	approved["approval"] = map[string]any{"by": u("User", "owner"), "digest": "sha256:bb"}
 	set, err := Compile(map[string][]byte{"p.cedar": []byte(`@id("approved") permit (principal, action == Action::"httpGet", resource)
 when { context has approval && context.approval.by in Tenant::"home" && context.ip == ip("93.184.216.34") && principal.task has expiresAt && context.now < principal.task.expiresAt };`)})
 	if err != nil {

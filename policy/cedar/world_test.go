@@ -13,21 +13,21 @@ var noon = time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC)
 
 func u(t, id string) policy.UID { return policy.UID{Type: t, ID: id} }
 
-// world is a run of agent support for ann, with the entities a host would share
+// world is a run of agent support for owner, with the entities a host would share
 // among its requests.
 func world(state string, expires *time.Time) *policy.Known {
-	task := map[string]any{"state": state, "user": u("User", "ann")}
+	task := map[string]any{"state": state, "user": u("User", "owner")}
 	if expires != nil {
 		task["expiresAt"] = *expires
 	}
 	return &policy.Known{Entities: []policy.Entity{
-		{UID: u("User", "ann"), Parents: []policy.UID{u("Tenant", "home")}, Attrs: map[string]any{"name": "ann"}},
+		{UID: u("User", "owner"), Parents: []policy.UID{u("Tenant", "home")}, Attrs: map[string]any{"name": "owner"}},
 		{UID: u("Tenant", "home")},
 		{UID: u("Module", "sha256:aa"), Attrs: map[string]any{"name": "loop", "version": "1.0.0"}},
 		{UID: u("Agent", "support"), Parents: []policy.UID{u("Role", "helper"), u("Tenant", "home")}, Attrs: map[string]any{"module": u("Module", "sha256:aa")}},
 		{UID: u("Task", "t1"), Attrs: task},
 		{UID: u("Run", "r1"), Parents: []policy.UID{u("Agent", "support"), u("Task", "t1")}, Attrs: map[string]any{
-			"agent": u("Agent", "support"), "task": u("Task", "t1"), "module": u("Module", "sha256:aa"), "user": u("User", "ann"), "depth": 0,
+			"agent": u("Agent", "support"), "task": u("Task", "t1"), "module": u("Module", "sha256:aa"), "user": u("User", "owner"), "depth": 0,
 		}},
 	}}
 }
@@ -40,8 +40,8 @@ func base(extra map[string]any) map[string]any {
 	c := map[string]any{
 		"now": noon,
 		"flow": map[string]any{
-			"pc": 2, "control": 2, "data": 2, "isPublic": false, "readers": []string{"ann"},
-			"recipients": []string{"ann"}, "named": true, "sources": []string{"user"},
+			"pc": 2, "control": 2, "data": 2, "isPublic": false, "readers": []string{"owner"},
+			"recipients": []string{"owner"}, "named": true, "sources": []string{"user"},
 		},
 		"chain": []policy.UID{u("Run", "r1")}, "left": budget(1000, -1, 50),
 		"path": "1/2", "argsDigest": "sha256:bb",

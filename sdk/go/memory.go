@@ -11,17 +11,18 @@ func (c *Context) memory(r abi.SessionMemory) (abi.SessionMemoryResult, error) {
 	return out, c.do(memorySession, r, &out)
 }
 
-// Append adds items to the list key of the session's working memory and returns
-// how long the list is now. Each item is encoded as JSON.
-func (c *Context) Append(key string, items ...any) (count int, err error) {
+// Append adds items to the list key of the session's working memory. Each item is
+// encoded as JSON.
+func (c *Context) Append(key string, items ...any) error {
+	var err error
 	r := abi.SessionMemory{Op: "append", Key: key, Items: make([]json.RawMessage, len(items))}
 	for i, item := range items {
 		if r.Items[i], err = json.Marshal(item); err != nil {
-			return 0, fault(abi.CodeInvalid, "memory %s: an item does not encode: %v", key, err)
+			return fault(abi.CodeInvalid, "memory %s: an item does not encode: %v", key, err)
 		}
 	}
-	out, err := c.memory(r)
-	return out.Count, err
+	_, err = c.memory(r)
+	return err
 }
 
 // Set stores a value in the session's working memory; nil removes it.

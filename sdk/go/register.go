@@ -27,6 +27,9 @@ func Agent(f func(*Context, abi.Event) (abi.Reply, error)) Registered {
 		switch {
 		case err != nil:
 			reply.Status, reply.Error = abi.StatusFailed, Explain(err)
+			if e, ok := errors.AsType[*abi.Error](err); ok {
+				reply.Code = e.Code
+			}
 		case reply.Status == "":
 			reply.Status = abi.StatusDone
 		}

@@ -132,10 +132,10 @@ func TestWasmAgent(t *testing.T) {
 		want  abi.Reply
 	}{
 		{"large", done(strings.Repeat("P", 10_003) + "!")},
-		{"denied", abi.Reply{Status: abi.StatusFailed, Error: "denied: no (policy p)"}},
+		{"denied", abi.Reply{Status: abi.StatusFailed, Error: "denied: no (policy p)", Code: abi.CodeDenied}},
 		{"parallel", done("A!! B!! C!!")},
 		{"config", done("kmtrue")},
-		{"panic", abi.Reply{Status: abi.StatusFailed, Error: "internal: the plugin panicked: runtime error: invalid memory address or nil pointer dereference"}},
+		{"panic", abi.Reply{Status: abi.StatusFailed, Error: "internal: the plugin panicked: runtime error: invalid memory address or nil pointer dereference", Code: abi.CodeInternal}},
 		{"absent", abi.Reply{Status: abi.StatusFailed, Error: `no event "absent"`}},
 	}
 	for variant, arguments := range both {

@@ -38,7 +38,7 @@ func (a App) Serve(ctx context.Context, cfg *config.Config, o cli.ServeOptions) 
 
 // Open implements cli.App.
 func (a App) Open(ctx context.Context, cfg *config.Config) (cli.Service, error) {
-	h, err := Open(ctx, cfg, Options{Version: a.Version})
+	h, err := Open(ctx, cfg, Options{Version: a.Version, History: true})
 	if err != nil {
 		return nil, err
 	}

@@ -294,6 +294,11 @@ func TestReloadIsAllOrNothing(t *testing.T) {
 		t.Errorf("%+v", turn)
 	}
 	put(t, filepath.Join(dir, "policies/more.cedar"), `@id("no-clock") forbid (principal, action == Action::"invokeReadTool", resource in ToolSet::"clock");`)
+	put(t, filepath.Join(dir, config.FileName), strings.Replace(librarian, "librarian:", "curator:", 1)+"limits: {sessions: 3}\n")
+	if status, b := s.do(http.MethodPost, "/v1/reload", nil); status != http.StatusBadRequest || !bytes.Contains(b, []byte("limits")) {
+		t.Errorf("what only a restart can change: %d %s", status, b)
+	}
+	put(t, filepath.Join(dir, config.FileName), strings.Replace(librarian, "librarian:", "curator:", 1))
 	if status, b := s.do(http.MethodPost, "/v1/reload", nil); status != http.StatusOK && status != http.StatusNoContent {
 		t.Fatalf("%d %s", status, b)
 	}
@@ -398,7 +403,7 @@ func TestGuestsThatMisbehave(t *testing.T) {
 	var wg sync.WaitGroup
 	for text, code := range map[string]abi.Code{
 		"spin": abi.CodeTimeout, "allocate": abi.CodeInternal, "recurse": abi.CodeInternal, "exit": abi.CodeInternal,
-		"panic": abi.CodeInternal, "garbage": abi.CodeInvalid, "sleep": "",
+		"panic": abi.CodeInternal, "garbage": abi.CodeInvalid, "sleep": "", "call": abi.CodeBudgetExceeded,
 	} {
 		wg.Go(func() {
 			turn := s.invoke("naughty", text, "")

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -40,6 +41,9 @@ func (h *Host) prepare(ctx context.Context, cfg *config.Config) (*desired, error
 		errs = append(errs, err)
 	}
 	for _, name := range slices.Sorted(maps.Keys(cfg.Models)) {
+		if h.opt.History {
+			break
+		}
 		if d.models[name], err = modelEntry(cfg.Models[name], h.opt.Log); err != nil {
 			errs = append(errs, fmt.Errorf("model %s: %w", name, err))
 		}
@@ -108,9 +112,18 @@ func (h *Host) agent(ctx context.Context, cfg *config.Config, name string) (*hos
 			MaxSteps: a.MaxSteps, Options: a.Options,
 		},
 		Tools: a.Tools, Folders: folders, Roles: a.Roles, Retain: a.Session.Retain,
-		Budget: host.Budget{Tokens: a.Budget.Tokens, CostMicros: int64(a.Budget.USD), Calls: a.Budget.Calls, Time: a.Budget.Time},
+		Idle: a.Session.Idle,
+		Budget: host.Budget{
+			Tokens: a.Budget.Tokens, CostMicros: int64(a.Budget.USD),
+			Calls: cmp.Or(a.Budget.Calls, defaultCalls), Time: a.Budget.Time,
+		},
 	}, nil
 }
+
+// defaultCalls is how many calls a task may make whose agent names no limit: enough for
+// what agents do, and an end for one that loops. Time has no such default, since an
+// agent may wait for days.
+const defaultCalls = 10_000
 
 func modelEntry(m config.Model, log *slog.Logger) (model.Entry, error) {
 	s := model.Settings{

@@ -26,8 +26,8 @@ func TestToolsRunOnTheEngineThatIsNamed(t *testing.T) {
 	}
 	s := serve(t, dir)
 	for _, tool := range []string{"native", "extism"} {
-		turn := s.invoke("greeter", "Use the tool "+tool+" to greet Ada", "")
-		if text := abi.TextOf(turn.Content); !strings.Contains(text, "Ada") || strings.Contains(text, "did not do it") {
+		turn := s.invoke("greeter", "Use the tool "+tool+" to greet World", "")
+		if text := abi.TextOf(turn.Content); !strings.Contains(text, "World") || strings.Contains(text, "did not do it") {
 			t.Errorf("%s: %s", tool, text)
 		}
 	}

@@ -3,7 +3,6 @@ package app
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"maps"
 	"path/filepath"
@@ -38,6 +37,9 @@ type Options struct {
 	// Activity, when set, is told of every call once it is on record. It must not block
 	// for long.
 	Activity func(cli.Activity)
+	// History says that the host will run no turn, only show what was done and take
+	// modules in: its models are not needed.
+	History bool
 	// Reload, when set, reads the configuration again; without it a reload keeps the
 	// configuration and reads the policies and plugins.
 	Reload func() (*config.Config, error)
@@ -221,8 +223,8 @@ func (h *Host) Reload(ctx context.Context) error {
 		if cfg, err = h.opt.Reload(); err != nil {
 			return err
 		}
-		if cfg.Data != h.data {
-			return fmt.Errorf("reload: the data folder cannot change from %s to %s while the host runs; restart it", h.data, cfg.Data)
+		if err := fixed(h.desired.Load().config, cfg); err != nil {
+			return err
 		}
 	}
 	return h.apply(ctx, cfg)

@@ -31,7 +31,7 @@ func TestRegistryOverTheStore(t *testing.T) {
 	var group sync.WaitGroup
 	for i := range writers {
 		group.Go(func() {
-			if _, err := r.Put(context.Background(), "loop", fmt.Appendf(nil, "\x00asm\x01\x00\x00\x00%d", i), "ada"); err != nil {
+			if _, err := r.Put(context.Background(), "loop", fmt.Appendf(nil, "\x00asm\x01\x00\x00\x00%d", i), "world"); err != nil {
 				t.Error(err)
 			}
 		})

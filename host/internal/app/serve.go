@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"strconv"
 	"syscall"
 	"time"
 
@@ -105,6 +106,10 @@ func baseURL(cfg *config.Config, addr net.Addr) string {
 	if cfg.TLS != nil {
 		scheme = "https"
 	}
+	if tcp, ok := addr.(*net.TCPAddr); ok && tcp.IP.IsUnspecified() {
+		// Commands of this machine reach a host that listens everywhere by loopback.
+		return scheme + "://" + net.JoinHostPort("127.0.0.1", strconv.Itoa(tcp.Port))
+	}
 	return scheme + "://" + addr.String()
 }
 
@@ -112,7 +117,7 @@ func (h *Host) server(cfg *config.Config) (*api.Server, error) {
 	o := api.Options{
 		Auth: h.keys, Now: h.opt.Now, Log: h.opt.Log, Ready: h.ready,
 		Metrics: h.telemetry.Handler(), MetricsOpen: cfg.Metrics.Open, Traces: h.telemetry.Traces(), Hosts: cfg.Hosts,
-		Limits: api.Limits{Body: int64(cfg.Limits.Body), Rate: float64(cfg.Limits.Requests)},
+		Limits: api.Limits{Body: int64(cfg.Limits.Body), Rate: float64(cfg.Limits.Requests), Burst: 2 * cfg.Limits.Requests},
 		Routes: append(
 			rest.Routes(rest.Options{Sessions: h.sessions, Agents: agents{h}, Admin: admin{h}}),
 			openai.Routes(openai.Options{Sessions: h.sessions, Agents: agents{h}, Now: h.opt.Now})...,

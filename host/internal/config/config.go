@@ -91,7 +91,7 @@ type Agent struct {
 	Session      Session         `yaml:"session"`
 }
 
-// Budget limits one task. 0 means no limit.
+// Budget limits one task. 0 means no limit, and for Calls 10,000.
 type Budget struct {
 	USD    Money         `yaml:"usd"`
 	Tokens int64         `yaml:"tokens"`
@@ -107,8 +107,8 @@ type Session struct {
 }
 
 // Limits bound what the host takes on; beyond them new work is refused. 0 means
-// the host's own bound for Memory, Requests, Body and Free, and no limit for
-// Sessions and USDPerDay.
+// the host's own bound for Requests, Body and Free, and no limit for Memory, Sessions
+// and USDPerDay.
 type Limits struct {
 	Memory    Size  `yaml:"memory"`   // of all guests
 	Sessions  int   `yaml:"sessions"` // that are not idle

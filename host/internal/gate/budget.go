@@ -40,6 +40,21 @@ func (t *Turn) reserve(c *host.Call) *abi.Error {
 	return nil
 }
 
+// refusedCalls is how many calls beyond its budget a guest may make, to see that the
+// budget is used up and to say so.
+const refusedCalls = 1000
+
+// runaway ends a guest that goes on calling although every call is refused: each
+// refusal is an entry in its journal.
+func (t *Turn) runaway() error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if b := t.opt.Budget.Calls; b == 0 || t.calls < b+refusedCalls {
+		return nil
+	}
+	return overBudget("calls")
+}
+
 func (t *Turn) release(tokens int64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -31,6 +31,9 @@ func (t *Turn) Do(ctx context.Context, run *host.Run, path, name string, request
 	if errors.Is(context.Cause(ctx), host.ErrStopping) {
 		return d, host.ErrStopping
 	}
+	if runaway := t.runaway(); runaway != nil {
+		return d, runaway
+	}
 	limit, refusal := t.classify(ctx, c)
 	if refusal == nil {
 		refusal = t.authorize(ctx, c)
@@ -152,8 +155,16 @@ func (t *Turn) record(ctx context.Context, c *host.Call, kind host.EntryKind, r 
 	if len(out.Ops) > 0 {
 		t.dirty.Store(true)
 	}
+	if t.opt.Journal.Waiting() > maxWaiting { // a guest that never acts must not fill the memory
+		if err := t.opt.Journal.Commit(ctx); err != nil {
+			return Delivered{}, err
+		}
+	}
 	return t.deliver(e, o, b), nil
 }
+
+// maxWaiting is how many bytes of observations may wait for a commit.
+const maxWaiting = 1 << 20
 
 func tooLarge(call, what string, size int) string {
 	return fmt.Sprintf("the %s of %s has %d bytes, over the limit of %d; ask for less at a time", what, call, size, host.MaxPayload)

@@ -17,6 +17,8 @@ type Journal interface {
 	Append(ctx context.Context, e host.Entry, body any, payload []byte, ops ...store.Op) (host.Entry, error)
 	// Commit makes all entries appended so far durable.
 	Commit(ctx context.Context) error
+	// Waiting is how many bytes wait for a Commit.
+	Waiting() int
 	// Flush begins a Commit and does not wait for it.
 	Flush()
 	// Hash names a request, so that a replayed one can be compared.

@@ -354,10 +354,10 @@ func TestLabelsTaintTheSession(t *testing.T) {
 		t.Errorf("after a derived result: %+v", l)
 	}
 	w.caps["read"].(*capability).perform = func(context.Context, *host.Call) (host.Output, error) {
-		return host.Output{OK: []byte(`1`), Labels: abi.Labels{"": {Integrity: abi.Endorsed, Public: true}, "/a": {Sources: []string{"web"}, Readers: []string{"ann", "bob"}}}}, nil
+		return host.Output{OK: []byte(`1`), Labels: abi.Labels{"": {Integrity: abi.Endorsed, Public: true}, "/a": {Sources: []string{"web"}, Readers: []string{"owner", "other"}}}}, nil
 	}
 	call(t, g, "read", `{"path":"x"}`)
-	want := abi.Label{Readers: []string{"ann"}, Sources: []string{"user:ann", "web"}}
+	want := abi.Label{Readers: []string{"owner"}, Sources: []string{"user:owner", "web"}}
 	if d := cmp.Diff(want, turn.Label()); d != "" {
 		t.Error(d)
 	}
@@ -446,6 +446,7 @@ func (l *memoryLog) Append(_ context.Context, e host.Entry, _ any, _ []byte, _ .
 }
 func (*memoryLog) Commit(context.Context) error { return nil }
 func (*memoryLog) Flush()                       {}
+func (*memoryLog) Waiting() int                 { return 0 }
 func (*memoryLog) Hash(b []byte) string         { return string(b) }
 func (*memoryLog) Epoch() uint32                { return 0 }
 

@@ -55,7 +55,7 @@ func newWorld(tb testing.TB) *world {
 		tb.Fatal(err)
 	}
 	w.store, w.journals = s, journal.New(s, keys, journal.Options{Now: time.Now})
-	w.log, err = w.journals.Create(tb.Context(), host.Open{Session: host.Session{ID: "s", Tenant: "t", Owner: "ann"}})
+	w.log, err = w.journals.Create(tb.Context(), host.Open{Session: host.Session{ID: "s", Tenant: "t", Owner: "owner"}})
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -129,10 +129,10 @@ func (session) Perform(context.Context, *host.Call) (host.Output, error) {
 func run(parent *host.Run, path string) *host.Run {
 	agent := policy.UID{Type: "Agent", ID: "a"}
 	task := policy.UID{Type: "Task", ID: "k"}
-	user := policy.UID{Type: "User", ID: "ann"}
+	user := policy.UID{Type: "User", ID: "owner"}
 	module := policy.UID{Type: "Module", ID: "sha256:0"}
 	r := &host.Run{
-		ID: "s/" + path, Session: "s", Task: "k", Tenant: "t", User: "ann", Owner: "ann", Agent: &host.Agent{Name: "a"},
+		ID: "s/" + path, Session: "s", Task: "k", Tenant: "t", User: "owner", Owner: "owner", Agent: &host.Agent{Name: "a"},
 		Module: "sha256:0", Plugin: "p", Needs: []string{"read", "write", "keyed", "think", "emit"}, Turn: 1, Path: path, Parent: parent,
 	}
 	entity := policy.Entity{UID: policy.UID{Type: "Run", ID: r.ID}, Parents: []policy.UID{agent, task}, Attrs: map[string]any{
@@ -141,7 +141,7 @@ func run(parent *host.Run, path string) *host.Run {
 	known := []policy.Entity{
 		{UID: agent, Attrs: map[string]any{"module": module}},
 		{UID: task, Attrs: map[string]any{"state": "active", "user": user}},
-		{UID: user, Attrs: map[string]any{"name": "ann"}},
+		{UID: user, Attrs: map[string]any{"name": "owner"}},
 		{UID: module, Attrs: map[string]any{"name": "p", "version": ""}},
 	}
 	if parent != nil {
@@ -172,7 +172,7 @@ func (w *world) begin(opt gate.TurnOptions) (*gate.Turn, *gate.Guest) {
 	opt.Session, opt.Journal = "s", w.log
 	opt.Payload = func(ctx context.Context, e host.Entry) ([]byte, error) { return w.journals.Payload(ctx, "t", e) }
 	if opt.Label.Sources == nil {
-		opt.Label = abi.Label{Integrity: abi.Trusted, Readers: []string{"ann"}, Sources: []string{"user:ann"}}
+		opt.Label = abi.Label{Integrity: abi.Trusted, Readers: []string{"owner"}, Sources: []string{"user:owner"}}
 	}
 	turn, err := w.gate.Begin(opt)
 	if err != nil {

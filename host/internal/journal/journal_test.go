@@ -76,7 +76,7 @@ func (b *bench) scan(t *testing.T, prefix string) (out []words.Item) {
 }
 
 func session(id string) host.Open {
-	return host.Open{Session: host.Session{ID: id, Tenant: "t", Owner: "ann"}}
+	return host.Open{Session: host.Session{ID: id, Tenant: "t", Owner: "owner"}}
 }
 
 func (b *bench) create(tb testing.TB) *journal.Log {

@@ -34,6 +34,7 @@ type Log struct {
 	epoch   uint32
 	last    time.Time
 	pending []pending
+	waiting int             // bytes of pending
 	known   map[string]bool // conversation nodes that are stored or pending
 	failed  error
 
@@ -86,8 +87,17 @@ func (l *Log) Append(ctx context.Context, e host.Entry, body any, payload []byte
 	}
 	l.number(&e)
 	ops = append(ops, store.Op{Key: entryKey(l.tenant, l.session, e.Seq), Value: encode(&e)})
-	l.pending = append(l.pending, pending{entry: e, ops: ops, size: sizeOf(ops)})
+	size := sizeOf(ops)
+	l.pending = append(l.pending, pending{entry: e, ops: ops, size: size})
+	l.waiting += size
 	return e, nil
+}
+
+// Waiting returns how many bytes wait for a Commit.
+func (l *Log) Waiting() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.waiting
 }
 
 // attach seals the payload into the entry, or into ops.
@@ -153,6 +163,7 @@ func (l *Log) Withdraw(e host.Entry) bool {
 	if n == 0 || l.pending[n-1].entry.Seq != e.Seq {
 		return false
 	}
+	l.waiting -= l.pending[n-1].size
 	l.pending = l.pending[:n-1]
 	l.seq--
 	return true
@@ -213,6 +224,9 @@ func (l *Log) settle(n int, err error) error {
 	defer l.mu.Unlock()
 	switch {
 	case err == nil:
+		for _, p := range l.pending[:n] {
+			l.waiting -= p.size
+		}
 		l.pending = append(l.pending[:0:0], l.pending[n:]...)
 		return nil
 	case errors.Is(err, store.ErrFull):

@@ -53,8 +53,15 @@ type begun struct {
 	left    bool // the last one left it in good order
 }
 
-// idleAfter is how long an actor without work stays ready.
+// idleAfter is how long an actor without work stays ready whose agent does not say.
 const idleAfter = 30 * time.Second
+
+func (a *actor) idleAfter() time.Duration {
+	if agent, ok := a.svc.opt.Agents.Agent(a.open.Session.Agent); ok && agent.Idle > 0 {
+		return agent.Idle
+	}
+	return idleAfter
+}
 
 func newActor(s *Service, log Log, open host.Open) *actor {
 	return &actor{
@@ -112,7 +119,7 @@ func (a *actor) loop() {
 	defer a.log.Close()
 	defer a.svc.gone(a)
 	ctx := a.svc.run
-	idle := time.NewTimer(idleAfter)
+	idle := time.NewTimer(a.idleAfter())
 	defer idle.Stop()
 	for {
 		next, ended := a.next(false)
@@ -124,7 +131,7 @@ func (a *actor) loop() {
 				a.abandon()
 				return
 			}
-			idle.Reset(idleAfter)
+			idle.Reset(a.idleAfter())
 			continue
 		}
 		select {
@@ -133,7 +140,7 @@ func (a *actor) loop() {
 			if _, ended := a.next(true); ended {
 				return
 			}
-			idle.Reset(idleAfter)
+			idle.Reset(a.idleAfter())
 		case <-ctx.Done():
 			a.abandon()
 			return

@@ -14,7 +14,7 @@ func (s *Service) Cancel(ctx context.Context, c host.Caller, session string) (ho
 	if err != nil {
 		return head, err
 	}
-	if head.Status != host.SessionRunning {
+	if head.Status != host.SessionRunning { // nothing runs and nothing is queued
 		return head, nil
 	}
 	a, err := s.actor(ctx, head.Tenant, head.ID)

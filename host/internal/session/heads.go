@@ -35,7 +35,7 @@ func (s *Service) head(ctx context.Context, tenant, session string) (host.Sessio
 		return json.Unmarshal(item.Value, &out)
 	})
 	if errors.Is(err, store.ErrNotFound) {
-		return out, host.Errorf(host.ErrNotFound, "find session %s: there is none with this id; list yours with GET /v1/sessions", session)
+		return out, host.Errorf(host.ErrNotFound, "find session %s: there is none with this id among yours", session)
 	}
 	return out, err
 }
@@ -109,7 +109,7 @@ func (s *Service) Get(ctx context.Context, c host.Caller, session string) (host.
 		return h, err
 	}
 	if !mayTouch(c, &h) { // as if it were not there: ids are not for probing
-		return host.Session{}, host.Errorf(host.ErrNotFound, "find session %s: there is none with this id; list yours with GET /v1/sessions", session)
+		return host.Session{}, host.Errorf(host.ErrNotFound, "find session %s: there is none with this id among yours", session)
 	}
 	return s.fresh(h), nil
 }

@@ -88,7 +88,7 @@ func (s *Service) earlier(ctx context.Context, id []byte, in host.Invocation) (*
 func (s *Service) accept(ctx context.Context, in host.Invocation, idem []byte) (host.Turn, error) {
 	agent, ok := s.opt.Agents.Agent(in.Agent)
 	if !ok {
-		return host.Turn{}, host.Errorf(host.ErrNotFound, "invoke %s: no agent has this name; list them with GET /v1/agents", in.Agent)
+		return host.Turn{}, host.Errorf(host.ErrNotFound, "invoke %s: no agent of the configuration has this name", in.Agent)
 	}
 	if err := s.admit(); err != nil {
 		return host.Turn{}, err

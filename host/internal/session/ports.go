@@ -17,6 +17,7 @@ type Log interface {
 	Append(ctx context.Context, e host.Entry, body any, payload []byte, ops ...store.Op) (host.Entry, error)
 	Commit(ctx context.Context) error
 	Flush()
+	Waiting() int
 	// Withdraw drops an entry that no Commit wrote, unless others follow it.
 	Withdraw(e host.Entry) bool
 	Hash(request []byte) string

@@ -179,6 +179,6 @@ func (p *projector) end(ctx context.Context, e host.Entry) (host.Turn, error) {
 	if err := json.Unmarshal(e.Body, &t.ended); err != nil {
 		return host.Turn{}, err
 	}
-	t.status = t.ended.Status
+	t.status, t.accepted.Task = t.ended.Status, t.ended.Task
 	return p.svc.project(ctx, p.head, t)
 }

@@ -46,7 +46,7 @@ func TestTurnsRunInOrder(t *testing.T) {
 func TestSessionsAreTheirOwners(t *testing.T) {
 	w := newWorld(t, echo)
 	turn := w.await(w.invoke(message("x")))
-	other := host.Caller{Tenant: "t", User: "bob"}
+	other := host.Caller{Tenant: "t", User: "other"}
 	if _, err := w.service.Get(t.Context(), other, turn.Session); host.CodeOf(err) != host.ErrNotFound {
 		t.Errorf("get: %v", err)
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 
 	"github.com/vespiary/vespiary/abi"
 	"github.com/vespiary/vespiary/host"
@@ -225,12 +226,12 @@ func (a *actor) failure(p *passing, err error) *abi.Error {
 
 func (a *actor) end(ctx context.Context, q *queued, p *passing, reply *abi.Reply) (host.TurnStatus, error) {
 	used, calls := p.passage.Used()
-	e := host.Ended{Status: host.TurnDone, Usage: used, Calls: calls, Label: p.passage.Label()}
+	e := host.Ended{Task: q.accepted.Task, Status: host.TurnDone, Usage: used, Calls: calls, Label: p.passage.Label()}
 	switch reply.Status {
 	case abi.StatusWaiting:
 		e.Status, e.Waiting = host.TurnWaiting, a.due(reply.Waiting)
 	case abi.StatusFailed:
-		e.Status, e.Error = host.TurnFailed, &abi.Error{Code: abi.CodeInternal, Message: reply.Error}
+		e.Status, e.Error = host.TurnFailed, failureOf(reply)
 	case abi.StatusDone:
 	}
 	payload, err := json.Marshal(reply)
@@ -238,6 +239,15 @@ func (a *actor) end(ctx context.Context, q *queued, p *passing, reply *abi.Reply
 		return host.TurnFailed, err
 	}
 	return e.Status, a.close(ctx, q, e, payload)
+}
+
+// failureOf is why a guest says that its turn failed.
+func failureOf(reply *abi.Reply) *abi.Error {
+	code := reply.Code
+	if code == "" {
+		code = abi.CodeInternal
+	}
+	return &abi.Error{Code: code, Message: strings.TrimPrefix(reply.Error, string(code)+": ")}
 }
 
 // due gives every timer that is waited for its moment.
@@ -254,7 +264,7 @@ func (a *actor) due(waits []abi.Wait) []abi.Wait {
 }
 
 func (a *actor) abort(ctx context.Context, q *queued, p *passing, status host.TurnStatus, failure *abi.Error) error {
-	e := host.Ended{Status: status, Error: failure, Label: a.label}
+	e := host.Ended{Task: q.accepted.Task, Status: status, Error: failure, Label: a.label}
 	if p != nil {
 		e.Usage, e.Calls = p.passage.Used()
 		e.Label = p.passage.Label()

@@ -44,7 +44,7 @@ type world struct {
 	agent   *host.Agent
 }
 
-var caller = host.Caller{Tenant: "t", User: "ann"}
+var caller = host.Caller{Tenant: "t", User: "owner"}
 
 func newWorld(t *testing.T, g guest) *world {
 	t.Helper()

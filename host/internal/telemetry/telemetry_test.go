@@ -134,7 +134,7 @@ func chatCall() *host.Call {
 func toolCall() *host.Call {
 	return &host.Call{
 		Run: run(), Path: "1/2", Name: abi.CallToolCall, Key: "01S.0.1/2", Attempt: 2,
-		Request: []byte(`{"name":"hello","arguments":{"name":"Ann"}}`),
+		Request: []byte(`{"name":"hello","arguments":{"name":"Owner"}}`),
 		Class:   host.Class{Action: "invokeReadTool", Resource: policy.Entity{UID: policy.UID{Type: "Tool", ID: "hello.hello"}}},
 	}
 }
@@ -224,7 +224,7 @@ func TestSpanAttributes(t *testing.T) {
 		}),
 		"execute_tool hello.hello": merged(every, usage, map[string]any{
 			"gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": "hello.hello", "gen_ai.tool.call.id": "01S.0.1/2",
-			"gen_ai.tool.type": "function", "gen_ai.tool.call.arguments": `{"name":"Ann"}`,
+			"gen_ai.tool.type": "function", "gen_ai.tool.call.arguments": `{"name":"Owner"}`,
 			"vespiary.call.path": "1/2", "vespiary.call.action": "invokeReadTool", "vespiary.call.attempt": int64(2),
 		}),
 		"call http_fetch": merged(every, usage, map[string]any{
@@ -261,7 +261,7 @@ func TestContentStaysUnlessAsked(t *testing.T) {
 		t.Fatalf("%d spans arrived, want 2", len(c.spans))
 	}
 	for _, s := range c.spans {
-		if text := fmt.Sprint(attributes(s.GetAttributes())); strings.Contains(text, "hello\"") || strings.Contains(text, "Ann") || strings.Contains(text, "messages") {
+		if text := fmt.Sprint(attributes(s.GetAttributes())); strings.Contains(text, "hello\"") || strings.Contains(text, "Owner") || strings.Contains(text, "messages") {
 			t.Errorf("span %s holds content: %s", s.GetName(), text)
 		}
 	}

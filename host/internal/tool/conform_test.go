@@ -28,16 +28,16 @@ func uid(t, id string) policy.UID { return policy.UID{Type: t, ID: id} }
 // knownRun is a run with all that it belongs to, as sessions describe it.
 func knownRun() *host.Run {
 	agent := &host.Agent{Name: "support", Module: "sha256:aa", Tools: []string{"github"}, Roles: []string{"helper"}, Folders: map[string]string{"docs": "/srv/docs"}}
-	run := &host.Run{ID: "S/1", Session: "S", Task: "T", Tenant: "home", User: "ann", Owner: "ann", Agent: agent, Module: "sha256:aa"}
+	run := &host.Run{ID: "S/1", Session: "S", Task: "T", Tenant: "home", User: "owner", Owner: "owner", Agent: agent, Module: "sha256:aa"}
 	run.Known = &policy.Known{Entities: []policy.Entity{
 		{UID: uid("Tenant", "home")},
-		{UID: uid("Task", "T"), Attrs: map[string]any{"state": "active", "user": uid("User", "ann")}},
-		{UID: uid("User", "ann"), Parents: []policy.UID{uid("Tenant", "home")}, Attrs: map[string]any{"name": "ann"}},
+		{UID: uid("Task", "T"), Attrs: map[string]any{"state": "active", "user": uid("User", "owner")}},
+		{UID: uid("User", "owner"), Parents: []policy.UID{uid("Tenant", "home")}, Attrs: map[string]any{"name": "owner"}},
 		{UID: uid("Role", "helper")},
 		{UID: uid("Agent", "support"), Parents: []policy.UID{uid("Tenant", "home"), uid("Role", "helper")}, Attrs: map[string]any{"module": uid("Module", "sha256:aa")}},
 		{UID: uid("Module", "sha256:aa"), Attrs: map[string]any{"name": "loop", "version": ""}},
 		{UID: uid("Run", "S/1"), Parents: []policy.UID{uid("Agent", "support"), uid("Task", "T")}, Attrs: map[string]any{
-			"agent": uid("Agent", "support"), "task": uid("Task", "T"), "user": uid("User", "ann"), "module": uid("Module", "sha256:aa"), "depth": int64(0),
+			"agent": uid("Agent", "support"), "task": uid("Task", "T"), "user": uid("User", "owner"), "module": uid("Module", "sha256:aa"), "depth": int64(0),
 		}},
 	}}
 	return run
@@ -48,7 +48,7 @@ func decide(engine *cedar.Engine, run *host.Run, class host.Class) policy.Decisi
 	ctx := map[string]any{
 		"now": time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC),
 		"flow": map[string]any{
-			"pc": int64(2), "control": int64(2), "data": int64(2), "isPublic": false, "readers": []string{"ann"},
+			"pc": int64(2), "control": int64(2), "data": int64(2), "isPublic": false, "readers": []string{"owner"},
 			"recipients": class.Recipient, "named": false, "sources": []string{},
 		},
 		"chain": []policy.UID{uid("Run", run.ID)}, "left": map[string]any{"tokens": int64(-1), "usdMicros": int64(-1), "calls": int64(-1)},

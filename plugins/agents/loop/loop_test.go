@@ -340,6 +340,16 @@ func TestTimeLimitEndsCalls(t *testing.T) {
 	})
 }
 
+// codeIn returns the code that an error's text names.
+func codeIn(text string) abi.Code {
+	for _, c := range []abi.Code{abi.CodeBudgetExceeded, abi.CodeUnavailable, abi.CodeInvalid, abi.CodeDenied, abi.CodeInternal} {
+		if strings.Contains(text, string(c)+": ") {
+			return c
+		}
+	}
+	return ""
+}
+
 func TestLastAnswerFails(t *testing.T) {
 	tests := []struct {
 		name string
@@ -357,7 +367,7 @@ func TestLastAnswerFails(t *testing.T) {
 			e.Agent.MaxSteps = 2
 			h := newHost(t, m)
 			want := abi.Reply{
-				Status: abi.StatusFailed, Error: test.want,
+				Status: abi.StatusFailed, Error: test.want, Code: codeIn(test.want),
 				Content: []abi.Content{abi.Text("I stopped at this turn's limit of 2 model calls without an answer.")},
 			}
 			if diff := cmp.Diff(want, h.Send(e)); diff != "" {
@@ -404,7 +414,7 @@ func TestFailures(t *testing.T) {
 			if test.script != nil {
 				test.script(h, m)
 			}
-			if diff := cmp.Diff(abi.Reply{Status: abi.StatusFailed, Error: test.want}, h.Send(test.event)); diff != "" {
+			if diff := cmp.Diff(abi.Reply{Status: abi.StatusFailed, Error: test.want, Code: codeIn(test.want)}, h.Send(test.event)); diff != "" {
 				t.Errorf("-want +got:\n%s", diff)
 			}
 			same(t, "memory", test.memory, outline(remembered(t, h)))

@@ -93,7 +93,7 @@ func (t *turn) save() error {
 	for i, m := range t.fresh {
 		items[i] = m
 	}
-	_, err := t.c.Append(conversation, items...)
+	err := t.c.Append(conversation, items...)
 	t.fresh = nil
 	return err
 }

@@ -50,7 +50,7 @@ func (h *Host) memory(r abi.SessionMemory) (abi.SessionMemoryResult, error) {
 	switch r.Op {
 	case "append":
 		h.lists[r.Key] = append(list, r.Items...)
-		return abi.SessionMemoryResult{Count: len(h.lists[r.Key])}, nil
+		return abi.SessionMemoryResult{}, nil
 	case "window":
 		from := 0
 		if r.Limit > 0 {

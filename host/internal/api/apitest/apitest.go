@@ -26,7 +26,7 @@ const (
 )
 
 // Caller is whose Key is.
-var Caller = host.Caller{Tenant: "default", User: "ada", Key: "1"}
+var Caller = host.Caller{Tenant: "default", User: "world", Key: "1"}
 
 // Auth is an api.Authenticator that knows the two keys.
 type Auth struct{}
@@ -37,7 +37,7 @@ func (Auth) Authenticate(_ context.Context, token string) (host.Caller, error) {
 	case Key:
 		return Caller, nil
 	case OtherKey:
-		return host.Caller{Tenant: "other", User: "bob", Key: "2"}, nil
+		return host.Caller{Tenant: "other", User: "other", Key: "2"}, nil
 	}
 	return host.Caller{}, host.Errorf(host.ErrUnauthorized, "the API key is unknown; use a valid one")
 }

@@ -78,7 +78,7 @@ func (m *memory) Commit(_ context.Context, b store.Batch) (store.Revision, error
 func (m *memory) Watch(context.Context, []byte) iter.Seq2[store.Change, error] { return nil }
 func (m *memory) Close() error                                                 { return nil }
 
-var ada = host.Caller{Tenant: "default", User: "ada", Name: "Ada"}
+var world = host.Caller{Tenant: "default", User: "world", Name: "World"}
 
 type clock struct{ t time.Time }
 
@@ -105,15 +105,15 @@ func create(t *testing.T, k *Keys, c host.Caller, expires time.Time) (Key, strin
 
 func TestAuthenticate(t *testing.T) {
 	k, m, _ := setup(t)
-	key, token := create(t, k, ada, time.Time{})
+	key, token := create(t, k, world, time.Time{})
 	got, err := k.Authenticate(t.Context(), token)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(host.Caller{Tenant: "default", User: "ada", Name: "Ada", Key: key.ID}, got); diff != "" {
+	if diff := cmp.Diff(host.Caller{Tenant: "default", User: "world", Name: "World", Key: key.ID}, got); diff != "" {
 		t.Error(diff)
 	}
-	_, other := create(t, k, host.Caller{Tenant: "other", User: "bob"}, time.Time{})
+	_, other := create(t, k, host.Caller{Tenant: "other", User: "other"}, time.Time{})
 	for name, wrong := range map[string]string{
 		"empty": "", "short": token[:len(token)-1], "long": token + "0", "upper": strings.ToUpper(token),
 		"last digit":   token[:len(token)-1] + string('0'+'1'-token[len(token)-1]&1),
@@ -136,7 +136,7 @@ func TestAuthenticate(t *testing.T) {
 
 func TestExpiry(t *testing.T) {
 	k, _, c := setup(t)
-	_, token := create(t, k, ada, c.t.Add(time.Second))
+	_, token := create(t, k, world, c.t.Add(time.Second))
 	if _, err := k.Authenticate(t.Context(), token); err != nil {
 		t.Error(err)
 	}
@@ -148,7 +148,7 @@ func TestExpiry(t *testing.T) {
 
 func TestRevoke(t *testing.T) {
 	k, m, c := setup(t)
-	key, token := create(t, k, ada, time.Time{})
+	key, token := create(t, k, world, time.Time{})
 	elsewhere, err := New(Options{Store: m, Now: c.now, Stale: 5 * time.Second})
 	if err != nil {
 		t.Fatal(err)
@@ -164,7 +164,7 @@ func TestRevoke(t *testing.T) {
 		t.Errorf("revoked by another tenant: %v", err)
 	}
 	for range 2 { // the second changes nothing
-		if err := k.Revoke(t.Context(), ada, key.ID); err != nil {
+		if err := k.Revoke(t.Context(), world, key.ID); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -175,7 +175,7 @@ func TestRevoke(t *testing.T) {
 	if valid(elsewhere) {
 		t.Error("valid on another host after Stale")
 	}
-	list, err := k.List(t.Context(), ada)
+	list, err := k.List(t.Context(), world)
 	if err != nil || len(list) != 1 || list[0].Revoked.IsZero() {
 		t.Errorf("%v, %v", list, err)
 	}
@@ -183,7 +183,7 @@ func TestRevoke(t *testing.T) {
 
 func TestCache(t *testing.T) {
 	k, m, c := setup(t)
-	_, token := create(t, k, ada, time.Time{})
+	_, token := create(t, k, world, time.Time{})
 	for range 10 {
 		if _, err := k.Authenticate(t.Context(), token); err != nil {
 			t.Fatal(err)
@@ -209,12 +209,12 @@ func TestList(t *testing.T) {
 	k, _, c := setup(t)
 	var want []Key
 	for range 5 {
-		key, _ := create(t, k, ada, time.Time{})
+		key, _ := create(t, k, world, time.Time{})
 		want = append(want, key)
 		c.t = c.t.Add(time.Second)
 	}
-	create(t, k, host.Caller{Tenant: "other", User: "bob"}, time.Time{})
-	got, err := k.List(t.Context(), ada)
+	create(t, k, host.Caller{Tenant: "other", User: "other"}, time.Time{})
+	got, err := k.List(t.Context(), world)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -236,19 +236,19 @@ func TestCreateRefuses(t *testing.T) {
 	}{
 		"tenant":  {host.Caller{Tenant: "a/b", User: "x"}, "n", time.Time{}},
 		"no one":  {host.Caller{Tenant: "default"}, "n", time.Time{}},
-		"no name": {ada, "", time.Time{}},
-		"expired": {ada, "n", c.t},
+		"no name": {world, "", time.Time{}},
+		"expired": {world, "n", c.t},
 	} {
 		if _, _, err := k.Create(t.Context(), bad.caller, bad.name, bad.expires); host.CodeOf(err) != host.ErrInvalid {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
 	m.fail = store.ErrFull
-	if _, _, err := k.Create(t.Context(), ada, "n", time.Time{}); host.CodeOf(err) != host.ErrFull {
+	if _, _, err := k.Create(t.Context(), world, "n", time.Time{}); host.CodeOf(err) != host.ErrFull {
 		t.Errorf("full: %v", err)
 	}
 	k.Rand = iotest.ErrReader(errors.New("no entropy"))
-	if _, _, err := k.Create(t.Context(), ada, "n", time.Time{}); err == nil {
+	if _, _, err := k.Create(t.Context(), world, "n", time.Time{}); err == nil {
 		t.Error("a key without randomness")
 	}
 }
@@ -257,7 +257,7 @@ func TestCreateRefuses(t *testing.T) {
 // found must not be cached.
 func TestRevokeDuringRead(t *testing.T) {
 	k, m, _ := setup(t)
-	key, token := create(t, k, ada, time.Time{})
+	key, token := create(t, k, world, time.Time{})
 	slow := &slowStore{memory: m, read: make(chan struct{}), resume: make(chan struct{})}
 	k.Store = slow
 	done := make(chan error)
@@ -267,7 +267,7 @@ func TestRevokeDuringRead(t *testing.T) {
 	}()
 	<-slow.read
 	k.Store = m
-	if err := k.Revoke(t.Context(), ada, key.ID); err != nil {
+	if err := k.Revoke(t.Context(), world, key.ID); err != nil {
 		t.Fatal(err)
 	}
 	close(slow.resume)
@@ -296,7 +296,7 @@ func TestTokensDiffer(t *testing.T) {
 	k, _, _ := setup(t)
 	var tokens []string
 	for range 100 {
-		_, token := create(t, k, ada, time.Time{})
+		_, token := create(t, k, world, time.Time{})
 		tokens = append(tokens, token)
 	}
 	slices.Sort(tokens)
@@ -318,7 +318,7 @@ func FuzzParseToken(f *testing.F) {
 
 func BenchmarkAuthenticate(b *testing.B) {
 	k, _, _ := setup(b)
-	_, token, err := k.Create(b.Context(), ada, "laptop", time.Time{})
+	_, token, err := k.Create(b.Context(), world, "laptop", time.Time{})
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -56,7 +56,7 @@ func TestFirstCalls(t *testing.T) {
 		"What is the weather in Paris?":                    {`get_weather {"city":"Paris","unit":"celsius"}`},
 		"Tell me the weather in New York in fahrenheit":    {`get_weather {"city":"New York fahrenheit","unit":"fahrenheit"}`},
 		"Please add 2.5 and 40.":                           {`math_add {"a":2.5,"b":40}`},
-		"Use the hello tool to greet Ada":                  {`hello {"name":"Ada"}`},
+		"Use the hello tool to greet World":                {`hello {"name":"World"}`},
 		"Search the GitHub issues about slow uploads":      {`github.searchIssues {"all":false,"labels":["bug"],"page":1,"q":"GitHub issues slow uploads","sort":"new"}`},
 		"Fetch https://example.com/page?a=1.":              {`web_fetch {"url":"https://example.com/page?a=1"}`},
 		"What does https://example.com/ say about prices?": {`web_fetch {"url":"https://example.com/"}`},

@@ -40,7 +40,7 @@ func newBench(tb testing.TB, opt Options) *bench {
 		tb.Fatal(err)
 	}
 	b := &bench{t: tb, store: s, journals: journal.New(s, keys, journal.Options{Now: time.Now})}
-	if b.log, err = b.journals.Create(context.Background(), host.Open{Session: host.Session{ID: "S1", Tenant: "home", Owner: "ann"}}); err != nil {
+	if b.log, err = b.journals.Create(context.Background(), host.Open{Session: host.Session{ID: "S1", Tenant: "home", Owner: "owner"}}); err != nil {
 		tb.Fatal(err)
 	}
 	opt.Store, opt.Blobs, opt.Now = s, b.journals, func() time.Time { return noon }

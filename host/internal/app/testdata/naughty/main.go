@@ -13,7 +13,7 @@ var _ = vespiary.Agent(handle)
 
 var kept [][]byte
 
-func handle(_ *vespiary.Context, e abi.Event) (abi.Reply, error) {
+func handle(c *vespiary.Context, e abi.Event) (abi.Reply, error) {
 	switch abi.TextOf(e.Content) {
 	case "spin":
 		for i := 0; ; i++ {
@@ -31,6 +31,10 @@ func handle(_ *vespiary.Context, e abi.Event) (abi.Reply, error) {
 		}
 	case "recurse":
 		return vespiary.Done(string(deeper([]byte("x")))), nil
+	case "call":
+		for {
+			_ = c.Append("list", "x") // however often it is refused
+		}
 	case "exit":
 		os.Exit(3)
 	case "panic":
