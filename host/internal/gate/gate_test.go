@@ -20,6 +20,7 @@ import (
 	"github.com/vespiary/vespiary/host/internal/gate"
 	words "github.com/vespiary/vespiary/host/store"
 	"github.com/vespiary/vespiary/policy"
+	"github.com/vespiary/vespiary/policy/cedar"
 )
 
 func TestEveryCallIsDecided(t *testing.T) {
@@ -166,6 +167,10 @@ func TestRecordedCallsAreNotPerformedAgain(t *testing.T) {
 	}
 	if err := turn.Finish(); err != nil {
 		t.Error(err)
+	}
+	// The first run has three spans, and the replay of all four calls none.
+	if got, want := w.seen.String(), "3 started, 3 ended, 1 refused, 4 replayed, 0 unknown"; got != want {
+		t.Errorf("observed %s, want %s", got, want)
 	}
 }
 
@@ -478,6 +483,11 @@ func TestStreamsAreDurableBeforeTheyAreSeen(t *testing.T) {
 
 func BenchmarkCall(b *testing.B) {
 	w := newWorld(b)
+	starter, err := cedar.Load(cedar.Starter())
+	if err != nil {
+		b.Fatal(err)
+	}
+	w.policy.Replace(starter)
 	_, g := w.begin(gate.TurnOptions{})
 	request := []byte(`{"path":"notes/today.md"}`)
 	w.caps["read"].(*capability).perform = func(context.Context, *host.Call) (host.Output, error) {

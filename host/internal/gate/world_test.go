@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -28,6 +29,8 @@ type world struct {
 	journals  *journal.Journals
 	log       *journal.Log
 	gate      *gate.Gate
+	policy    *cedar.Engine
+	seen      observed
 	mu        sync.Mutex
 	performed []string
 	caps      map[string]host.Capability
@@ -71,8 +74,24 @@ func newWorld(tb testing.TB) *world {
 		abi.CallEmit: session{"emit"},
 		"reply":      session{"reply"},
 	}
-	w.gate = gate.New(gate.Options{Capabilities: w.caps, Policy: cedar.New(set), Now: time.Now, Log: slog.New(slog.DiscardHandler)})
+	w.policy = cedar.New(set)
+	w.gate = gate.New(gate.Options{Capabilities: w.caps, Policy: w.policy, Observer: &w.seen, Now: time.Now, Log: slog.New(slog.DiscardHandler)})
 	return w
+}
+
+// observed counts what an observer is told.
+type observed struct{ started, ended, refused, replayed, unknown atomic.Int32 }
+
+func (o *observed) StartCall(ctx context.Context, _ *host.Call) (context.Context, func(abi.Code, abi.Usage)) {
+	o.started.Add(1)
+	return ctx, func(abi.Code, abi.Usage) { o.ended.Add(1) }
+}
+func (o *observed) Refused(string, abi.Code) { o.refused.Add(1) }
+func (o *observed) Replayed(string)          { o.replayed.Add(1) }
+func (o *observed) Unknown(string)           { o.unknown.Add(1) }
+
+func (o *observed) String() string {
+	return fmt.Sprintf("%d started, %d ended, %d refused, %d replayed, %d unknown", o.started.Load(), o.ended.Load(), o.refused.Load(), o.replayed.Load(), o.unknown.Load())
 }
 
 // capability notes each performance and answers with the request's path.

@@ -1,6 +1,7 @@
 package journal
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -34,6 +35,9 @@ const recipeMark = 0x01
 // split returns raw as a recipe and the ops for nodes that are not stored yet. It
 // returns raw itself when it is not a conversation worth splitting.
 func (l *Log) split(ctx context.Context, raw []byte) ([]byte, []store.Op, error) {
+	if !bytes.Contains(raw, []byte(`"messages"`)) {
+		return raw, nil, nil
+	}
 	var rest map[string]json.RawMessage
 	var messages []json.RawMessage
 	if json.Unmarshal(raw, &rest) != nil || json.Unmarshal(rest["messages"], &messages) != nil || len(messages) == 0 {
