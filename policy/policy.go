@@ -10,7 +10,7 @@ type UID struct{ Type, ID string }
 
 // Entity is a thing that policies can talk about. The values of Attrs are bool,
 // int64 (or int), string, time.Time, netip.Addr, UID, and slices and
-// map[string]any of those; anything else makes a request that is denied.
+// map[string]any of those, and *Shared; anything else makes a request that is denied.
 type Entity struct {
 	UID     UID
 	Parents []UID

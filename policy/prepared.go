@@ -2,7 +2,15 @@ package policy
 
 import "sync"
 
-// Prepared is a place where an Authorizer keeps what it made of a Known set.
+// Shared is a value that many requests have in common, such as the labels of a session
+// while they do not change: an Authorizer converts it once. Value has the form of an
+// attribute and must not change.
+type Shared struct {
+	Value    any
+	Prepared Prepared
+}
+
+// Prepared is a place where an Authorizer keeps what it made of something.
 type Prepared struct {
 	once  sync.Once
 	value any

@@ -44,11 +44,32 @@ func value(v any, depth int) (types.Value, error) {
 		return address(v)
 	case map[string]any:
 		return record(v, depth)
+	case *policy.Shared:
+		return shared(v, depth)
 	case nil:
 		return nil, errNil
 	default:
 		return slice(v, depth)
 	}
+}
+
+// shared converts a value that requests have in common when the first of them needs it.
+func shared(s *policy.Shared, depth int) (types.Value, error) {
+	type converted struct {
+		value types.Value
+		err   error
+	}
+	if s == nil {
+		return nil, errNil
+	}
+	if depth >= maxDepth {
+		return nil, errDepth
+	}
+	c, _ := s.Prepared.Get(func() any {
+		v, err := value(s.Value, depth+1)
+		return converted{v, err}
+	}).(converted)
+	return c.value, c.err
 }
 
 func slice(v any, depth int) (types.Value, error) {

@@ -146,7 +146,7 @@ func (t *Turn) context(c *host.Call, class host.Class) map[string]any {
 	}
 	out := map[string]any{
 		"now":        t.gate.opt.Now(),
-		"flow":       t.flow(c),
+		"flow":       t.flow(c, class.Recipient),
 		"chain":      chain,
 		"left":       t.left(),
 		"path":       c.Path,

@@ -3,16 +3,24 @@ package gate
 import (
 	"github.com/vespiary/vespiary/abi"
 	"github.com/vespiary/vespiary/host"
+	"github.com/vespiary/vespiary/policy"
 )
 
+// unlimited is what is left of a budget without limits.
+var unlimited = &policy.Shared{Value: map[string]any{"tokens": int64(-1), "usdMicros": int64(-1), "calls": int64(-1)}}
+
 // left is what the task may still use; -1 is without limit.
-func (t *Turn) left() map[string]any {
+func (t *Turn) left() any {
+	b := t.opt.Budget
+	if b.Tokens == 0 && b.CostMicros == 0 && b.Calls == 0 {
+		return unlimited
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return map[string]any{
-		"tokens":    remaining(t.opt.Budget.Tokens, t.used.InputTokens+t.used.OutputTokens+t.reserved),
-		"usdMicros": remaining(t.opt.Budget.CostMicros, t.used.CostMicros),
-		"calls":     remaining(t.opt.Budget.Calls, t.calls),
+		"tokens":    remaining(b.Tokens, t.used.InputTokens+t.used.OutputTokens+t.reserved),
+		"usdMicros": remaining(b.CostMicros, t.used.CostMicros),
+		"calls":     remaining(b.Calls, t.calls),
 	}
 }
 

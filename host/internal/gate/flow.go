@@ -5,6 +5,7 @@ import (
 
 	"github.com/vespiary/vespiary/abi"
 	"github.com/vespiary/vespiary/host"
+	"github.com/vespiary/vespiary/policy"
 )
 
 // meet is the label of a value made of two others: as trusted as the less trusted,
@@ -26,6 +27,10 @@ func meet(a, b abi.Label) abi.Label {
 	}
 	out.Sources = union(a.Sources, b.Sources)
 	return out
+}
+
+func same(a, b abi.Label) bool {
+	return a.Integrity == b.Integrity && a.Public == b.Public && slices.Equal(a.Readers, b.Readers) && slices.Equal(a.Sources, b.Sources)
 }
 
 // maxSources bounds the sources that a label names; "…" stands for the rest.
@@ -67,12 +72,23 @@ func (t *Turn) labelOf(r abi.Result, out host.Output) abi.Label {
 }
 
 // flow is context.flow. The whole session carries one label, so the context that
-// chose a call and its arguments all have it.
-func (t *Turn) flow(c *host.Call) map[string]any {
-	l := t.Label()
+// chose a call and its arguments all have it, and calls share it until it changes.
+func (t *Turn) flow(c *host.Call, recipients []string) *policy.Shared {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if len(recipients) > 0 {
+		return &policy.Shared{Value: flowOf(t.label, c.Run.Owner, recipients)}
+	}
+	if t.flowOf == nil {
+		t.flowOf = &policy.Shared{Value: flowOf(t.label, c.Run.Owner, []string{})}
+	}
+	return t.flowOf
+}
+
+func flowOf(l abi.Label, owner string, recipients []string) map[string]any {
 	readers := l.Readers
-	if !slices.Contains(readers, c.Run.Owner) {
-		readers = append(slices.Clone(readers), c.Run.Owner)
+	if !slices.Contains(readers, owner) {
+		readers = append(slices.Clone(readers), owner)
 	}
 	return map[string]any{
 		"pc":         int64(l.Integrity),
@@ -80,7 +96,7 @@ func (t *Turn) flow(c *host.Call) map[string]any {
 		"data":       int64(l.Integrity),
 		"isPublic":   l.Public,
 		"readers":    readers,
-		"recipients": c.Class.Recipient,
+		"recipients": recipients,
 		"named":      false,
 		"sources":    l.Sources,
 	}

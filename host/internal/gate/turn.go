@@ -9,6 +9,7 @@ import (
 
 	"github.com/vespiary/vespiary/abi"
 	"github.com/vespiary/vespiary/host"
+	"github.com/vespiary/vespiary/policy"
 )
 
 // TurnOptions are what a Turn is made of.
@@ -39,6 +40,7 @@ type Turn struct {
 
 	mu       sync.Mutex // guards the fields below
 	label    abi.Label
+	flowOf   *policy.Shared // context.flow of a call without recipients, nil when the label changed
 	used     abi.Usage
 	calls    int64
 	reserved int64 // tokens of calls under way
@@ -81,7 +83,9 @@ type Delivered struct {
 func (t *Turn) deliver(e host.Entry, o host.Outcome, result []byte) Delivered {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.label = meet(t.label, o.Label)
+	if l := meet(t.label, o.Label); !same(l, t.label) {
+		t.label, t.flowOf = l, nil
+	}
 	t.used = add(t.used, o.Usage)
 	t.calls++
 	return Delivered{Result: result, Time: e.Time, Seq: e.Seq}
