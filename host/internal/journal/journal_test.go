@@ -375,22 +375,61 @@ func TestParallelAppendsKeepTheirOrder(t *testing.T) {
 	}
 }
 
-func TestWithdraw(t *testing.T) {
+// full is a store whose disk can be said to be full.
+type full struct {
+	*store.Local
+	now bool
+}
+
+func (f *full) Commit(ctx context.Context, b words.Batch) (words.Revision, error) {
+	if f.now {
+		return 0, words.ErrFull
+	}
+	return f.Local.Commit(ctx, b)
+}
+
+func TestAppendNowAddsAllOrNothing(t *testing.T) {
+	b := open(t, t.TempDir())
+	disk := &full{Local: b.store}
+	journals := journal.New(disk, b.keys, journal.Options{Now: time.Now})
+	l, err := journals.Create(t.Context(), session("s1"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	commit(t, l)
+	now := func(payload string) error {
+		_, err := l.AppendNow(t.Context(), host.Entry{Kind: host.EntryAccepted}, nil, []byte(payload))
+		return err
+	}
+	if err := now("a"); err != nil {
+		t.Fatal(err)
+	}
+	disk.now = true
+	if err := now("b"); !errors.Is(err, words.ErrFull) {
+		t.Errorf("on a full disk: %v", err)
+	}
+	add(t, l, host.EntryResult, "waits")
+	if err := now("c"); !errors.Is(err, words.ErrFull) {
+		t.Errorf("behind what waits: %v", err)
+	}
+	disk.now = false
+	if err := now("d"); err != nil {
+		t.Fatal(err)
+	}
+	if got := kinds(b.read(t, "s1")); got != "1:open 2:event.accepted 3:call.result 4:event.accepted" {
+		t.Error(got)
+	}
+}
+
+func TestLargeRequestsFullOfMarkupAreKept(t *testing.T) {
 	b := open(t, t.TempDir())
 	l := b.create(t)
+	request := `{"messages":[{"role":"user","content":"` + strings.Repeat("<", 7<<20) + `"}]}`
+	e := add(t, l, host.EntryIntent, request)
 	commit(t, l)
-	e1 := add(t, l, host.EntryAccepted, "a")
-	e2 := add(t, l, host.EntryAccepted, "b")
-	if l.Withdraw(e1) {
-		t.Error("withdrew an entry that another follows")
-	}
-	if !l.Withdraw(e2) || !l.Withdraw(e1) {
-		t.Error("cannot withdraw the newest entries")
-	}
-	add(t, l, host.EntryAccepted, "c")
-	commit(t, l)
-	if got := kinds(b.read(t, "s1")); got != "1:open 2:event.accepted" {
-		t.Error(got)
+	p, err := b.journals.Payload(t.Context(), "t", e)
+	if err != nil || string(p) != request {
+		t.Errorf("%d bytes came back, %v", len(p), err)
 	}
 }
 

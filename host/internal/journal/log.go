@@ -67,20 +67,25 @@ func (l *Log) Hash(data []byte) string { return l.domain.digest(ofPayload, data)
 // payload the user content, and ops what must be written together with it. The
 // entry gets its number and time, and is durable after the next Commit.
 func (l *Log) Append(ctx context.Context, e host.Entry, body any, payload []byte, ops ...store.Op) (host.Entry, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.append(ctx, e, body, payload, ops)
+}
+
+func (l *Log) append(ctx context.Context, e host.Entry, body any, payload []byte, ops []store.Op) (host.Entry, error) {
 	raw, err := json.Marshal(body)
 	if err != nil {
 		return host.Entry{}, fmt.Errorf("journal: %s: %w", e.Kind, err)
 	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
 	if l.failed != nil {
 		return host.Entry{}, l.failed
 	}
 	e.Body = raw
+	var nodes []string
 	if payload != nil {
 		// What happened is recorded even when the call that did it was cancelled.
-		more, err := l.attach(context.WithoutCancel(ctx), &e, payload)
-		if err != nil {
+		var more []store.Op
+		if more, nodes, err = l.attach(context.WithoutCancel(ctx), &e, payload); err != nil {
 			return host.Entry{}, err
 		}
 		ops = append(more, ops...)
@@ -88,8 +93,15 @@ func (l *Log) Append(ctx context.Context, e host.Entry, body any, payload []byte
 	l.number(&e)
 	ops = append(ops, store.Op{Key: entryKey(l.tenant, l.session, e.Seq), Value: encode(&e)})
 	size := sizeOf(ops)
+	if size > store.MaxBatch {
+		l.seq--
+		return host.Entry{}, fmt.Errorf("%w: with what belongs to it, the entry needs %d bytes", ErrTooLarge, size)
+	}
 	l.pending = append(l.pending, pending{entry: e, ops: ops, size: size})
 	l.waiting += size
+	for _, name := range nodes { // from here on they are written, or the log fails
+		l.known[name] = true
+	}
 	return e, nil
 }
 
@@ -100,21 +112,20 @@ func (l *Log) Waiting() int {
 	return l.waiting
 }
 
-// attach seals the payload into the entry, or into ops.
-func (l *Log) attach(ctx context.Context, e *host.Entry, payload []byte) ([]store.Op, error) {
-	var nodes []store.Op
+// attach seals the payload into the entry, or into ops, and names the nodes of a
+// conversation that the ops write.
+func (l *Log) attach(ctx context.Context, e *host.Entry, payload []byte) (ops []store.Op, nodes []string, err error) {
 	if e.Kind == host.EntryIntent {
-		var err error
-		if payload, nodes, err = l.split(ctx, payload); err != nil {
-			return nil, err
+		if payload, ops, nodes, err = l.split(ctx, payload); err != nil {
+			return nil, nil, err
 		}
 	}
 	s, err := l.domain.payload(l.tenant, l.session, payload)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	e.Digest, e.Sealed, e.Domain = s.digest, s.inline, l.session
-	return append(nodes, s.ops...), nil
+	return append(ops, s.ops...), nodes, nil
 }
 
 func (l *Log) number(e *host.Entry) {
@@ -141,6 +152,11 @@ func sizeOf(ops []store.Op) int {
 func (l *Log) Commit(ctx context.Context) error {
 	l.commit.Lock()
 	defer l.commit.Unlock()
+	return l.writeAll(ctx)
+}
+
+// writeAll writes what is pending, for the holder of commit.
+func (l *Log) writeAll(ctx context.Context) error {
 	for {
 		batch, err := l.take()
 		if err != nil || len(batch) == 0 {
@@ -152,21 +168,40 @@ func (l *Log) Commit(ctx context.Context) error {
 	}
 }
 
-// Withdraw drops an entry that no Commit wrote, and reports whether it did: it does
-// not when other entries follow.
-func (l *Log) Withdraw(e host.Entry) bool {
+// AppendNow adds an entry and makes it durable, with all that was appended before, or
+// adds nothing: after an error that is store.ErrFull the log goes on without it. Nobody
+// may be told of an entry that a later commit could still write.
+func (l *Log) AppendNow(ctx context.Context, e host.Entry, body any, payload []byte, ops ...store.Op) (host.Entry, error) {
 	l.commit.Lock()
 	defer l.commit.Unlock()
+	if err := l.writeAll(ctx); err != nil {
+		return host.Entry{}, err
+	}
+	entries, err := l.appendNow(ctx, &e, body, payload, ops)
+	if err == nil && l.observer != nil {
+		l.observer(l.tenant, l.session, entries)
+	}
+	return e, err
+}
+
+// appendNow holds back other appends until the entry is written or dropped.
+func (l *Log) appendNow(ctx context.Context, e *host.Entry, body any, payload []byte, ops []store.Op) ([]host.Entry, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	n := len(l.pending)
-	if n == 0 || l.pending[n-1].entry.Seq != e.Seq {
-		return false
+	seq, last := l.seq, l.last
+	var err error
+	if *e, err = l.append(ctx, *e, body, payload, ops); err != nil {
+		return nil, err
 	}
-	l.waiting -= l.pending[n-1].size
-	l.pending = l.pending[:n-1]
-	l.seq--
-	return true
+	batch, entries := join(l.pending)
+	_, err = l.store.Commit(context.WithoutCancel(ctx), store.Batch{Ops: batch, Conds: []store.Cond{l.cond}})
+	if errors.Is(err, store.ErrFull) {
+		n := len(l.pending) - 1
+		l.waiting -= l.pending[n].size
+		l.pending, l.seq, l.last = l.pending[:n], seq, last
+		return nil, err
+	}
+	return entries, l.settled(len(l.pending), err)
 }
 
 // Flush begins a Commit in the background, unless one has begun. An error shows in
@@ -201,12 +236,7 @@ func (l *Log) take() ([]pending, error) {
 }
 
 func (l *Log) write(ctx context.Context, batch []pending) error {
-	var ops []store.Op
-	entries := make([]host.Entry, 0, len(batch))
-	for _, p := range batch {
-		ops = append(ops, p.ops...)
-		entries = append(entries, p.entry)
-	}
+	ops, entries := join(batch)
 	// The caller's deadline must not leave the outcome of a write unknown.
 	_, err := l.store.Commit(context.WithoutCancel(ctx), store.Batch{Ops: ops, Conds: []store.Cond{l.cond}})
 	if err := l.settle(len(batch), err); err != nil {
@@ -218,10 +248,25 @@ func (l *Log) write(ctx context.Context, batch []pending) error {
 	return nil
 }
 
+// join returns the ops and the entries of what is pending.
+func join(batch []pending) ([]store.Op, []host.Entry) {
+	var ops []store.Op
+	entries := make([]host.Entry, 0, len(batch))
+	for _, p := range batch {
+		ops = append(ops, p.ops...)
+		entries = append(entries, p.entry)
+	}
+	return ops, entries
+}
+
 // settle drops what was written, or marks the log as failed.
 func (l *Log) settle(n int, err error) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	return l.settled(n, err)
+}
+
+func (l *Log) settled(n int, err error) error {
 	switch {
 	case err == nil:
 		for _, p := range l.pending[:n] {

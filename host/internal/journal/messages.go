@@ -32,16 +32,16 @@ type node struct {
 // recipeMark begins a recipe. A JSON request cannot begin with it.
 const recipeMark = 0x01
 
-// split returns raw as a recipe and the ops for nodes that are not stored yet. It
+// split returns raw as a recipe, and the ops and names of nodes not stored yet. It
 // returns raw itself when it is not a conversation worth splitting.
-func (l *Log) split(ctx context.Context, raw []byte) ([]byte, []store.Op, error) {
+func (l *Log) split(ctx context.Context, raw []byte) ([]byte, []store.Op, []string, error) {
 	if !bytes.Contains(raw, []byte(`"messages"`)) {
-		return raw, nil, nil
+		return raw, nil, nil, nil
 	}
 	var rest map[string]json.RawMessage
 	var messages []json.RawMessage
 	if json.Unmarshal(raw, &rest) != nil || json.Unmarshal(rest["messages"], &messages) != nil || len(messages) == 0 {
-		return raw, nil, nil
+		return raw, nil, nil, nil
 	}
 	delete(rest, "messages")
 	names := make([]string, len(messages))
@@ -52,14 +52,14 @@ func (l *Log) split(ctx context.Context, raw []byte) ([]byte, []store.Op, error)
 	}
 	have, err := l.stored(ctx, names)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
 	ops, err := l.nodes(names, messages, have)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
-	b, err := json.Marshal(recipe{Rest: rest, Last: before, Len: len(messages)})
-	return append([]byte{recipeMark}, b...), ops, err
+	b, err := plain(recipe{Rest: rest, Last: before, Len: len(messages)})
+	return append([]byte{recipeMark}, b...), ops, names[have:], err
 }
 
 // stored tells how many of the chain's nodes are there already. A node is written
@@ -88,7 +88,7 @@ func (l *Log) nodes(names []string, messages []json.RawMessage, have int) ([]sto
 		if i > 0 {
 			nd.Before = names[i-1]
 		}
-		b, err := json.Marshal(nd)
+		b, err := plain(nd)
 		if err != nil {
 			return nil, err
 		}
@@ -96,9 +96,18 @@ func (l *Log) nodes(names []string, messages []json.RawMessage, have int) ([]sto
 			return nil, ErrTooLarge
 		}
 		ops = append(ops, l.domain.chunks(l.tenant, l.session, names[i], b)...)
-		l.known[names[i]] = true
 	}
 	return ops, nil
+}
+
+// plain encodes without the escapes that HTML needs and that make a text six times as
+// long.
+func plain(v any) ([]byte, error) {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	err := e.Encode(v)
+	return bytes.TrimRight(b.Bytes(), "\n"), err
 }
 
 // join makes a request of a recipe. The order of its fields may differ from the
@@ -124,12 +133,12 @@ func (k *Keys) join(ctx context.Context, tenant, session string, b []byte) ([]by
 		return nil, fmt.Errorf("%w: a conversation has %d messages, not %d", errCodec, len(messages), r.Len)
 	}
 	slices.Reverse(messages)
-	list, err := json.Marshal(messages)
+	list, err := plain(messages)
 	if err != nil {
 		return nil, err
 	}
 	r.Rest["messages"] = list
-	return json.Marshal(r.Rest)
+	return plain(r.Rest)
 }
 
 func (k *Keys) node(ctx context.Context, tenant, session, name string) (node, error) {

@@ -35,11 +35,8 @@ func (a *actor) cancelAll(ctx context.Context, by host.Caller) error {
 		return nil
 	}
 	up := a.queue[len(a.queue)-1].turn
-	if _, err := a.log.Append(ctx, host.Entry{Kind: host.EntryCancel}, host.Cancel{By: by, UpTo: up}, nil); err != nil {
-		return err
-	}
-	if err := a.log.Commit(ctx); err != nil {
-		return err
+	if _, err := a.log.AppendNow(ctx, host.Entry{Kind: host.EntryCancel}, host.Cancel{By: by, UpTo: up}, nil); err != nil {
+		return full("the session", err)
 	}
 	a.cancelled = up
 	if a.cancel != nil {

@@ -173,6 +173,9 @@ func (a *actor) accept(ctx context.Context, in host.Invocation, agent *host.Agen
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	if a.head.Status == host.SessionParked {
+		return host.Turn{}, host.Errorf(host.ErrConflict, "invoke %s: session %s is parked: %s", agent.Name, a.head.ID, a.head.Reason)
+	}
 	if n := a.svc.opt.Limits.Queue; n > 0 && len(a.queue) >= n {
 		return host.Turn{}, host.Errorf(host.ErrTooMany, "session %s has %d events queued, the limit; wait for its turns", a.head.ID, n)
 	}
@@ -183,11 +186,7 @@ func (a *actor) accept(ctx context.Context, in host.Invocation, agent *host.Agen
 	if err != nil {
 		return host.Turn{}, err
 	}
-	if q.entry, err = a.log.Append(ctx, host.Entry{Kind: host.EntryAccepted, Turn: q.turn}, accepted, event, ops...); err != nil {
-		return host.Turn{}, err
-	}
-	if err := a.log.Commit(ctx); err != nil {
-		a.log.Withdraw(q.entry) // nobody was told that it is accepted
+	if q.entry, err = a.log.AppendNow(ctx, host.Entry{Kind: host.EntryAccepted, Turn: q.turn}, accepted, event, ops...); err != nil {
 		return host.Turn{}, err
 	}
 	a.head = head

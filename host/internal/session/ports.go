@@ -18,8 +18,8 @@ type Log interface {
 	Commit(ctx context.Context) error
 	Flush()
 	Waiting() int
-	// Withdraw drops an entry that no Commit wrote, unless others follow it.
-	Withdraw(e host.Entry) bool
+	// AppendNow adds an entry durably, or adds nothing.
+	AppendNow(ctx context.Context, e host.Entry, body any, payload []byte, ops ...store.Op) (host.Entry, error)
 	Hash(request []byte) string
 	Epoch() uint32
 	Close()

@@ -330,10 +330,21 @@ func plus(a, b abi.Usage) abi.Usage {
 // park stops the session until a person looks at it.
 func (a *actor) park(ctx context.Context, reason string) error {
 	a.svc.opt.Log.ErrorContext(ctx, "session parked", "session", a.open.Session.ID, "reason", reason)
+	if err := a.appendPark(ctx, reason); err != nil {
+		return err
+	}
+	if err := a.commit(ctx); err != nil {
+		return err
+	}
+	return errParked
+}
+
+// appendPark changes head and journal together, so that no event is taken in between.
+func (a *actor) appendPark(ctx context.Context, reason string) error {
 	a.mu.Lock()
-	a.head.Status, a.head.Reason, a.head.Updated = host.SessionParked, reason, a.svc.opt.Now().UTC()
+	defer a.mu.Unlock()
 	head := a.head
-	a.mu.Unlock()
+	head.Status, head.Reason, head.Updated = host.SessionParked, reason, a.svc.opt.Now().UTC()
 	op, err := headOp(head)
 	if err != nil {
 		return err
@@ -341,8 +352,6 @@ func (a *actor) park(ctx context.Context, reason string) error {
 	if _, err := a.log.Append(ctx, host.Entry{Kind: host.EntryPark}, host.Parked{Reason: reason}, nil, op); err != nil {
 		return err
 	}
-	if err := a.commit(ctx); err != nil {
-		return err
-	}
-	return errParked
+	a.head = head
+	return nil
 }
