@@ -92,6 +92,8 @@ type Class struct {
 	Entities  []policy.Entity // what Resource belongs to
 	Context   map[string]any  // beyond what the gate computes for every call
 	Recipient []string        // who will learn the arguments
+	Durable   bool            // decision and intent must outlive the host although the call changes nothing
+	Unlimited bool            // it may take as long as it takes, unless the guest names a limit
 	Tokens    int64           // estimate that the budget must still hold
 	State     any             // what Classify found and Perform needs, such as a resolved path
 }
@@ -103,6 +105,7 @@ type Output struct {
 	// Derived says that OK is made of what the session held already, so that it is
 	// labelled like the session.
 	Derived bool
+	Refused bool // set by the gate: it was not performed
 	Usage   abi.Usage
 	// Ops commit in one batch with the record of the result: all or nothing.
 	Ops []store.Op

@@ -99,12 +99,13 @@ type Intent struct {
 
 // Outcome is a call's end.
 type Outcome struct {
-	Name  string        `json:"name"`
-	Hash  string        `json:"hash"`
-	Code  abi.Code      `json:"code,omitempty"` // of a failed call
-	Usage abi.Usage     `json:"usage,omitzero"`
-	Took  time.Duration `json:"took_ns,omitempty"`
-	Label abi.Label     `json:"label"` // the meet of the result's labels
+	Name    string        `json:"name"`
+	Hash    string        `json:"hash"`
+	Code    abi.Code      `json:"code,omitempty"` // of a failed call
+	Usage   abi.Usage     `json:"usage,omitzero"`
+	Took    time.Duration `json:"took_ns,omitempty"`
+	Label   abi.Label     `json:"label"`             // the meet of the result's labels
+	Refused bool          `json:"refused,omitempty"` // it was not performed
 	// Consumes is the turn whose queued event the result delivered, 0 for none.
 	Consumes int `json:"consumes,omitempty"`
 }

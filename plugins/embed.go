@@ -18,10 +18,17 @@ var dist embed.FS
 func Read(name string) ([]byte, error) {
 	b, err := fs.ReadFile(dist, "dist/"+name+".wasm")
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrInvalid) {
-		return nil, fmt.Errorf("read the built-in plugin %q: %w in this binary; it has %s (make plugins builds them)",
-			name, fs.ErrNotExist, strings.Join(Names(), ", "))
+		return nil, fmt.Errorf("read the built-in plugin %q: %w in this binary; %s", name, fs.ErrNotExist, advice(Names()))
 	}
 	return b, err
+}
+
+// advice says what a binary with the plugins in have is good for.
+func advice(have []string) string {
+	if len(have) == 0 {
+		return "this binary has none; run make plugins"
+	}
+	return "it has " + strings.Join(have, ", ") + " (make plugins builds them)"
 }
 
 // Names lists the built-in plugins that this binary has, in order.

@@ -37,7 +37,8 @@ func Run(ctx context.Context, args []string, stdio Stdio, app App) int {
 	root.SetIn(stdio.In)
 	root.SetOut(stdio.Out)
 	root.SetErr(stdio.Err)
-	return r.exit(root.ExecuteContext(ctx))
+	cmd, err := root.ExecuteContextC(ctx)
+	return r.exit(cmd, err)
 }
 
 // runner is one run of the command.
@@ -52,19 +53,47 @@ type runner struct {
 // errFailed ends a command that has already said what failed.
 var errFailed = errors.New("failed")
 
-func (r *runner) exit(err error) int {
+// exit says what failed, unless cmd has, and returns the exit code.
+func (r *runner) exit(cmd *cobra.Command, err error) int {
 	switch {
 	case err == nil:
 		return exitOK
 	case !r.understood:
-		r.err.linef("vespiary: %v; see vespiary --help", err)
+		r.err.linef("vespiary: %v; see %s --help", err, cmd.CommandPath())
 		return exitUsage
 	case !errors.Is(err, errFailed):
-		for line := range strings.Lines(err.Error()) {
-			r.err.linef("vespiary: %s", strings.TrimRight(line, "\n"))
-		}
+		r.complain(err)
 	}
 	return exitFailed
+}
+
+// complain prints an error, which may have several lines.
+func (r *runner) complain(err error) {
+	for line := range strings.Lines(err.Error()) {
+		r.err.linef("vespiary: %s", strings.TrimRight(line, "\n"))
+	}
+}
+
+// help is what a command does that only has commands below it. Without it their
+// names would not be checked.
+func help(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+
+// arguments checks a command's arguments against its usage line, which names them
+// in order: "[DIR]" may be left out.
+func arguments(cmd *cobra.Command, args []string) error {
+	names := strings.Fields(cmd.Use)[1:]
+	switch {
+	case cmd.HasSubCommands() && len(args) > 0:
+		return cobra.NoArgs(cmd, args) // which says that there is no such command
+	case len(args) < len(names) && !strings.HasPrefix(names[len(args)], "["):
+		missing := strings.ReplaceAll(names[len(args)], "|", " or ")
+		return fmt.Errorf("%s: %s is missing", cmd.Name(), missing)
+	case len(args) > len(names) && len(names) == 0:
+		return fmt.Errorf("%s: it takes no arguments, and was given %q", cmd.Name(), args[0])
+	case len(args) > len(names):
+		return fmt.Errorf("%s: %q is one argument too many; put quotes around what holds spaces", cmd.Name(), args[len(names)])
+	}
+	return nil
 }
 
 func (r *runner) root() *cobra.Command {
@@ -103,7 +132,7 @@ func (r *runner) versionCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "version",
 		Short: "Print the version of this command and of the contract it speaks",
-		Args:  cobra.NoArgs,
+		Args:  arguments,
 		Run: func(*cobra.Command, []string) {
 			r.out.linef("vespiary %s, abi %d, %s %s/%s", version(), abi.Version, runtime.Version(), runtime.GOOS, runtime.GOARCH)
 		},

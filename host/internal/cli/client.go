@@ -13,6 +13,8 @@ import (
 	"net/url"
 	"os"
 	"strconv"
+	"strings"
+	"time"
 
 	"github.com/vespiary/vespiary/host"
 	"github.com/vespiary/vespiary/host/internal/config"
@@ -129,7 +131,11 @@ func (c *client) Decisions(ctx context.Context, deniedOnly bool, limit int) ([]h
 
 // Reload makes the host read its configuration and policies again.
 func (c *client) Reload(ctx context.Context) error {
-	return c.do(ctx, http.MethodPost, "/v1/reload", nil, nil, nil)
+	err := c.do(ctx, http.MethodPost, "/v1/reload", nil, nil, nil)
+	if err == nil || strings.HasPrefix(err.Error(), "reload: ") { // as the host itself begins
+		return err
+	}
+	return fmt.Errorf("reload: %w", err)
 }
 
 // do sends a request and decodes the answer into out, unless out is nil.
@@ -155,21 +161,76 @@ func (c *client) send(ctx context.Context, method, path string, q url.Values, bo
 	if len(q) > 0 {
 		target += "?" + q.Encode()
 	}
+	for tried := 0; ; tried++ {
+		response, err := c.try(ctx, method, target, body, header)
+		if err != nil {
+			return nil, err
+		}
+		if response.StatusCode < http.StatusBadRequest {
+			return response, nil
+		}
+		pause, again := patience(response)
+		err = refusal(response)
+		_ = response.Body.Close()
+		if !again || tried == maxTries {
+			return nil, err
+		}
+		if err := wait(ctx, pause); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// try sends a request once and returns the answer, whatever it is.
+func (c *client) try(ctx context.Context, method, target string, body []byte, header http.Header) (*http.Response, error) {
 	request, err := http.NewRequestWithContext(ctx, method, target, bytes.NewReader(body))
 	if err != nil {
 		return nil, err
 	}
-	request.Header = header
+	request.Header = header.Clone()
 	request.Header.Set("Authorization", "Bearer "+c.key)
 	response, err := c.http.Do(request)
 	if err != nil {
 		return nil, fmt.Errorf("reach the host: %w", err)
 	}
-	if response.StatusCode >= http.StatusBadRequest {
-		defer response.Body.Close() //nolint:errcheck // of no more use
-		return nil, refusal(response)
-	}
 	return response, nil
+}
+
+// Patience with a host that asks for it.
+const (
+	maxTries     = 10
+	defaultPause = time.Second
+	maxPause     = time.Minute // beyond it a person decides
+)
+
+// patience returns how long the host asks to wait before the request is sent again,
+// in the seconds of Retry-After; again is false for an answer that is final. Such a
+// request was not begun, so that no message is given twice.
+func patience(response *http.Response) (pause time.Duration, again bool) {
+	after := response.Header.Get("Retry-After")
+	switch {
+	case response.StatusCode == http.StatusTooManyRequests:
+	case response.StatusCode == http.StatusServiceUnavailable && after != "":
+	default:
+		return 0, false
+	}
+	seconds, err := strconv.ParseUint(after, 10, 16)
+	if err != nil {
+		return defaultPause, true
+	}
+	pause = time.Duration(seconds) * time.Second
+	return pause, pause <= maxPause
+}
+
+func wait(ctx context.Context, pause time.Duration) error {
+	timer := time.NewTimer(pause)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-timer.C:
+		return nil
+	}
 }
 
 // refusal turns problem details (RFC 9457) into the error they were made from.

@@ -21,7 +21,7 @@ func (r *runner) demoCommand() *cobra.Command {
 call denied, kill the host in the middle of a turn and see the turn finish. The
 folder stays, to go on in. With OPENAI_API_KEY, ANTHROPIC_API_KEY or OLLAMA_HOST
 set, that model answers; without one, a stand-in that quotes.`,
-		Args: cobra.NoArgs,
+		Args: arguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			d := &demo{runner: r, dir: dir, now: time.Now} //nolint:forbidigo // what it times is the real thing
 			return d.run(cmd.Context())
@@ -51,6 +51,9 @@ const (
 )
 
 func (d *demo) run(ctx context.Context) error {
+	if len(d.app.Builtins()) == 0 {
+		return fmt.Errorf("demo: %w", errNone)
+	}
 	ctx, cancel := context.WithTimeout(ctx, demoTimeout)
 	defer cancel()
 	defer func() { d.host.kill() }()

@@ -10,6 +10,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/vespiary/vespiary/abi"
@@ -172,13 +173,19 @@ func (shelf) Journal(_ context.Context, _ string, from uint64, _ int) ([]host.Re
 		record(host.EntryIntent, "1/2", host.Intent{Name: "http_fetch", Detail: "http://10.0.0.1/", Attempt: 1, Decision: denied}, nil),
 		record(host.EntryResult, "1/2", host.Outcome{Name: "http_fetch", Code: abi.CodeDenied}, nil),
 		record(host.EntryIntent, "1/3", host.Intent{Name: "tool_call", Detail: "mail.send", Attempt: 2, Decision: allowed}, nil),
+		record(host.EntryFence, "", host.Fence{Clean: true}, nil),
+		record(host.EntryFence, "", host.Fence{}, nil),
+		record(host.EntryStart, "", host.Started{}, nil),
+		record(host.EntryFence, "", host.Fence{}, nil),
 		record(host.EntryUnknown, "1/3", host.Outcome{Name: "tool_call"}, nil),
 		record(host.EntryEnd, "", host.Ended{Status: host.TurnDone, Calls: 3, Usage: abi.Usage{InputTokens: 30, OutputTokens: 5, CostMicros: 1500}}, abi.Reply{Content: []abi.Content{abi.Text("a test\x1b]0;x\x07")}}),
 		record(host.EntryAccepted, "", host.Accepted{}, nil),
+		record(host.EntryFence, "", host.Fence{}, nil),
 		record(host.EntryPark, "", host.Parked{Reason: "three crashes"}, nil),
+		record(host.EntryFence, "", host.Fence{Clean: true}, nil),
 	}
 	for i := range records {
-		records[i].Seq, records[i].Turn = uint64(i+1), 1+i/8
+		records[i].Seq, records[i].Turn = uint64(i+1), 1+i/12
 	}
 	return records[min(from-1, uint64(len(records))):], nil
 }
@@ -201,4 +208,9 @@ func mustJSON(v any) json.RawMessage {
 }
 
 // Builtin returns an empty module.
-func (*desk) Builtin(string) ([]byte, error) { return []byte("\x00asm\x01\x00\x00\x00"), nil }
+func (d *desk) Builtin(name string) ([]byte, error) {
+	if !slices.Contains(d.Builtins(), name) {
+		return nil, fmt.Errorf("there is no plugin %s", name)
+	}
+	return []byte("\x00asm\x01\x00\x00\x00"), nil
+}

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -22,32 +24,26 @@ func (r *runner) devCommand() *cobra.Command {
 		Short: "Run the host of a project, rebuild what changes, and show each call",
 		Long: `Build the plugins below the folder of the configuration and run its host. When a
 source changes its plugin is built again; when a plugin, a policy or the
-configuration changes the host takes it in. Each call is shown with the policy
-that decided it, and each denial with what would allow it.`,
-		Args: cobra.NoArgs,
+configuration changes the host takes it in. What is in error is said, and waits for
+the change that mends it. Each call is shown with the policy that decided it, and
+each denial with what would allow it.`,
+		Args: arguments,
 		RunE: func(cmd *cobra.Command, _ []string) error { return r.dev(cmd.Context()) },
 	}
 }
 
 func (r *runner) dev(ctx context.Context) error {
-	d := &developer{runner: r, dir: filepath.Dir(r.configFile), digests: map[string]string{}, outputs: map[string]bool{}}
+	dir := filepath.Dir(r.configFile)
+	d := &developer{runner: r, dir: dir, digests: map[string]string{}, outputs: map[string]bool{}}
+	if _, err := os.Stat(r.configFile); errors.Is(err, fs.ErrNotExist) {
+		return r.explainLoad(err) // nothing to wait for in a folder of another kind
+	}
 	var err error
-	if d.plugins, err = project.Find(d.dir); err != nil {
-		return fmt.Errorf("look for plugins: %w", err)
-	}
-	for _, p := range d.plugins {
-		if _, err := d.build(ctx, p); err != nil {
-			return err
-		}
-	}
-	if d.cfg, err = r.load(); err != nil {
-		return err
-	}
-	if d.changes, err = watch(d.dir, d.cfg.Data); err != nil {
-		return fmt.Errorf("watch %s: %w", d.dir, err)
+	if d.changes, err = watch(dir, filepath.Join(dir, "data")); err != nil {
+		return fmt.Errorf("watch %s: %w", dir, err)
 	}
 	defer d.changes.close()
-	return d.serve(ctx)
+	return d.run(ctx)
 }
 
 // developer is one run of vespiary dev.
@@ -57,8 +53,71 @@ type developer struct {
 	dir     string
 	plugins []string          // folders
 	digests map[string]string // of what each folder was built to last
-	outputs map[string]bool   // files that were built
+	outputs map[string]bool   // absolute paths of files that were built
 	changes *watcher
+	serving bool // a host has answered
+}
+
+// run builds and serves. What keeps the host from its start is said, and tried again
+// after the next change.
+func (d *developer) run(ctx context.Context) error {
+	for {
+		err := d.prepare(ctx)
+		if err == nil {
+			err = d.serve(ctx)
+		}
+		if err == nil || d.serving || ctx.Err() != nil || errors.Is(err, errRunning) {
+			return err
+		}
+		d.complain(err)
+		d.err.linef("vespiary: waiting for a change in %s", d.dir)
+		if err := d.wait(ctx); err != nil || ctx.Err() != nil {
+			return err
+		}
+	}
+}
+
+// prepare does what comes before a host: it builds all plugins, and reads the
+// configuration and the policies.
+func (d *developer) prepare(ctx context.Context) error {
+	var err error
+	if d.plugins, err = project.Find(d.dir); err != nil {
+		return fmt.Errorf("look for plugins: %w", err)
+	}
+	for _, p := range d.plugins {
+		if _, err := d.build(ctx, p); err != nil {
+			return err
+		}
+	}
+	if d.cfg, err = d.load(); err != nil {
+		return err
+	}
+	d.changes.data = absolute(d.cfg.Data)
+	_, err = d.app.CheckPolicies(d.cfg.Policies)
+	return err
+}
+
+// wait returns after a change that may mend what failed, or with nil when ctx ends:
+// that is how a person leaves.
+func (d *developer) wait(ctx context.Context) error {
+	for {
+		files, err := d.changes.next(ctx)
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case err != nil:
+			return fmt.Errorf("watch %s: %w", d.dir, err)
+		}
+		files = d.foreign(files)
+		if slices.ContainsFunc(files, desired) || len(affected(d.plugins, files)) > 0 {
+			return nil
+		}
+	}
+}
+
+// foreign returns the files that d did not build itself.
+func (d *developer) foreign(files []string) []string {
+	return slices.DeleteFunc(files, func(f string) bool { return d.outputs[f] })
 }
 
 // serve runs the host, and follows changes from when it answers until it ends.
@@ -76,6 +135,7 @@ func (d *developer) serve(ctx context.Context) error {
 	err := d.runner.serve(ctx, d.cfg, ServeOptions{
 		Log: slog.New(slog.NewTextHandler(d.err.w, &slog.HandlerOptions{Level: slog.LevelWarn})),
 		Ready: func(url string) {
+			d.serving = true
 			d.out.linef("listening on %s; in another terminal: vespiary invoke AGENT TEXT", url)
 			close(ready)
 		},
@@ -101,7 +161,7 @@ func (d *developer) follow(ctx context.Context) {
 			d.err.linef("vespiary: watch %s: %v; changes are no longer seen", d.dir, err)
 			return
 		case err != nil:
-			d.exit(err)
+			d.complain(err)
 		}
 	}
 }
@@ -109,7 +169,7 @@ func (d *developer) follow(ctx context.Context) {
 // take builds the plugins whose sources are among files, and reloads the host if
 // that or the files make a difference to it.
 func (d *developer) take(ctx context.Context, files []string) error {
-	files = slices.DeleteFunc(files, func(f string) bool { return d.outputs[f] })
+	files = d.foreign(files)
 	reload := slices.ContainsFunc(files, desired)
 	for _, p := range affected(d.plugins, files) {
 		changed, err := d.build(ctx, p)
@@ -134,7 +194,7 @@ func (d *developer) build(ctx context.Context, dir string) (changed bool, err er
 	if err != nil {
 		return false, err
 	}
-	d.outputs[built.Path] = true
+	d.outputs[absolute(built.Path)] = true
 	if d.digests[dir] == built.Digest {
 		return false, nil
 	}
@@ -154,7 +214,7 @@ func affected(plugins, files []string) []string {
 	var out []string
 	for _, p := range plugins {
 		if slices.ContainsFunc(files, func(f string) bool {
-			rel, err := filepath.Rel(p, f)
+			rel, err := filepath.Rel(absolute(p), absolute(f))
 			return err == nil && filepath.IsLocal(rel) && source(rel)
 		}) {
 			out = append(out, p)

@@ -29,7 +29,7 @@ func (r *runner) doctorCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "doctor",
 		Short: "Check what a host needs, and say what to do",
-		Args:  cobra.NoArgs,
+		Args:  arguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			d := &doctor{runner: r, ctx: cmd.Context()}
 			d.examine(models)
@@ -66,7 +66,7 @@ func (d *doctor) examine(models bool) {
 		set, err := d.app.CheckPolicies(cfg.Policies)
 		return fmt.Sprintf("%d in %s", set.Policies, cfg.Policies), err
 	})
-	d.check("secrets", func() (string, error) { return secrets(cfg) })
+	d.check("secrets", func() (string, error) { return d.secrets(cfg) })
 	d.check("plugins of the configuration", func() (string, error) { return pluginFiles(cfg) })
 	d.check("host", func() (string, error) { return d.host(cfg) })
 	d.check("key of this command", func() (string, error) { return keyState(cfg) })
@@ -85,10 +85,29 @@ func (d *doctor) check(what string, run func() (string, error)) {
 		d.out.linef("ok    %s: %s", what, found)
 		return
 	}
-	d.failed++
-	for line := range strings.Lines(err.Error()) {
-		d.out.linef("FAIL  %s: %s", what, strings.TrimRight(line, "\n"))
+	for _, problem := range problems(err) {
+		mark := "FAIL"
+		if _, ok := errors.AsType[warning](problem); ok {
+			mark = "warn"
+		} else {
+			d.failed++
+		}
+		for line := range strings.Lines(problem.Error()) {
+			d.out.linef("%s  %s: %s", mark, what, strings.TrimRight(line, "\n"))
+		}
 	}
+}
+
+// warning is a problem that may be none.
+type warning struct{ error }
+
+// problems takes apart what errors.Join joined, and no other error that wraps several.
+func problems(err error) []error {
+	joined, ok := err.(interface{ Unwrap() []error })
+	if ok && errors.Join(joined.Unwrap()...).Error() == err.Error() {
+		return joined.Unwrap()
+	}
+	return []error{err}
 }
 
 func (d *doctor) builtins() (string, error) {
@@ -113,7 +132,13 @@ func (d *doctor) toolchain() (string, error) {
 	return strings.TrimSpace(string(out)), nil
 }
 
-func secrets(cfg *config.Config) (string, error) {
+// secrets: a running host has its variables from where it was started, which need
+// not be this shell.
+func (d *doctor) secrets(cfg *config.Config) (string, error) {
+	at, err := find(d.ctx, cfg)
+	if err != nil {
+		return "", err
+	}
 	var errs []error
 	n := 0
 	try := func(where string, s config.Secret) {
@@ -121,7 +146,12 @@ func secrets(cfg *config.Config) (string, error) {
 			return
 		}
 		n++
-		if _, err := s.Resolve(); err != nil {
+		_, err := s.Resolve()
+		variable, unset := unsetVariable(err)
+		switch {
+		case unset && at != nil:
+			errs = append(errs, warning{fmt.Errorf("%s: %s is not set in this shell; set it where the host is started", where, variable)})
+		case err != nil:
 			errs = append(errs, fmt.Errorf("%s: %w", where, err))
 		}
 	}
@@ -136,6 +166,17 @@ func secrets(cfg *config.Config) (string, error) {
 		try("tools."+name+".token", cfg.Tools[name].Token)
 	}
 	return fmt.Sprintf("all %d can be read", n), errors.Join(errs...)
+}
+
+// unsetVariable returns the reference in the error of a Secret that is to be in a
+// variable; such an error has no other cause than that it is not set.
+func unsetVariable(err error) (ref string, ok bool) {
+	if err == nil {
+		return "", false
+	}
+	text, ok := strings.CutPrefix(err.Error(), "read ${env:")
+	name, _, closed := strings.Cut(text, "}")
+	return "${env:" + name + "}", ok && closed
 }
 
 // pluginFiles looks for the files that the configuration names.

@@ -1,9 +1,11 @@
 package cli
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"strings"
 	"time"
 
@@ -17,10 +19,19 @@ const journalPage = 500
 // historyView shows a session's journal.
 type historyView struct {
 	*runner
-	asJSON bool
+	out       printer // of the runner, counted by shown
+	shown     *tally
+	asJSON    bool
+	left      bool // the last host left a turn in good order
+	restarted int  // lines shown when a restart was, -1 for none
 }
 
-func (v historyView) head(s host.Session) {
+func newHistoryView(r *runner, asJSON bool) *historyView {
+	t := &tally{w: r.out.w}
+	return &historyView{runner: r, out: printer{t}, shown: t, asJSON: asJSON, restarted: -1}
+}
+
+func (v *historyView) head(s host.Session) {
 	if v.asJSON {
 		return
 	}
@@ -31,7 +42,7 @@ func (v historyView) head(s host.Session) {
 	}
 }
 
-func (v historyView) journal(ctx context.Context, s Service, id string) error {
+func (v *historyView) journal(ctx context.Context, s Service, id string) error {
 	for from := uint64(1); ; {
 		records, err := s.Journal(ctx, id, from, journalPage)
 		if err != nil {
@@ -44,12 +55,13 @@ func (v historyView) journal(ctx context.Context, s Service, id string) error {
 			from = rec.Seq + 1
 		}
 		if len(records) < journalPage {
+			v.rest()
 			return nil
 		}
 	}
 }
 
-func (v historyView) record(rec host.Record) error {
+func (v *historyView) record(rec host.Record) error {
 	if v.asJSON {
 		b, err := json.Marshal(rec)
 		v.out.linef("%s", b)
@@ -70,12 +82,46 @@ func (v historyView) record(rec host.Record) error {
 	case host.EntryCancel:
 		v.out.linef("cancelled")
 	case host.EntryFence:
-		v.out.linef("taken over by another process of the host")
+		return v.fence(rec)
 	}
 	return nil
 }
 
-func (v historyView) accepted(rec host.Record) error {
+// fence shows a restart. A host that stops in good order says so, and so does the
+// next one: that is one restart, as is whatever follows before anything else is
+// shown.
+func (v *historyView) fence(rec host.Record) error {
+	var f host.Fence
+	return v.body(rec, &f, func() {
+		v.left = f.Clean
+		if f.Clean || v.restarted == v.shown.lines {
+			return
+		}
+		v.out.linef("the host was restarted")
+		v.restarted = v.shown.lines
+	})
+}
+
+// rest says what the last record leaves open.
+func (v *historyView) rest() {
+	if v.left && !v.asJSON {
+		v.out.linef("the host was stopped; the turn goes on when it runs again")
+	}
+}
+
+// tally counts the lines that are written through it.
+type tally struct {
+	w     io.Writer
+	lines int
+}
+
+// Write implements io.Writer.
+func (t *tally) Write(b []byte) (int, error) {
+	t.lines += bytes.Count(b, []byte("\n"))
+	return t.w.Write(b)
+}
+
+func (v *historyView) accepted(rec host.Record) error {
 	var e abi.Event
 	if rec.Payload == nil {
 		v.out.linef("\nturn %d, %s\n  > (erased)", rec.Turn, rec.Time.Local().Format(time.DateTime))
@@ -93,7 +139,7 @@ func (v historyView) accepted(rec host.Record) error {
 	return nil
 }
 
-func (v historyView) intent(rec host.Record) error {
+func (v *historyView) intent(rec host.Record) error {
 	var i host.Intent
 	return v.body(rec, &i, func() {
 		attempt := ""
@@ -105,7 +151,7 @@ func (v historyView) intent(rec host.Record) error {
 }
 
 // outcome shows what the intent did not: failures, and what a crash has hidden.
-func (v historyView) outcome(rec host.Record) error {
+func (v *historyView) outcome(rec host.Record) error {
 	var o host.Outcome
 	return v.body(rec, &o, func() {
 		switch {
@@ -117,7 +163,7 @@ func (v historyView) outcome(rec host.Record) error {
 	})
 }
 
-func (v historyView) ended(rec host.Record) error {
+func (v *historyView) ended(rec host.Record) error {
 	var e host.Ended
 	if err := v.body(rec, &e, func() {}); err != nil {
 		return err
@@ -140,7 +186,7 @@ func (v historyView) ended(rec host.Record) error {
 	return nil
 }
 
-func (v historyView) body(rec host.Record, into any, then func()) error {
+func (v *historyView) body(rec host.Record, into any, then func()) error {
 	if err := json.Unmarshal(rec.Body, into); err != nil {
 		return err
 	}
@@ -148,7 +194,7 @@ func (v historyView) body(rec host.Record, into any, then func()) error {
 	return nil
 }
 
-func (v historyView) quote(mark, text string) {
+func (v *historyView) quote(mark, text string) {
 	for line := range strings.Lines(clean(text)) {
 		v.out.linef("  %s %s", mark, strings.TrimRight(line, "\n"))
 	}

@@ -19,7 +19,7 @@ func (r *runner) initCommand() *cobra.Command {
 		Long: `Write what a host needs to begin: vespiary.yaml with one agent that answers
 without a network, policies that permit little, a folder of documents, and an API
 key in the data folder. Files that are there are kept.`,
-		Args: cobra.MaximumNArgs(1),
+		Args: arguments,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			dir := "."
 			if len(args) == 1 {
@@ -62,9 +62,10 @@ func (r *runner) newCommand() *cobra.Command {
 		Use:   "new agent|tool NAME",
 		Short: "Write the project of a plugin into the new folder NAME",
 		Long: `Write the project of a plugin into the new folder NAME: Go sources with a test,
-plugin.yaml, a configuration that runs it, policies, and the SDK. It builds with
-the Go toolchain alone, without a network.`,
-		Args:      cobra.ExactArgs(2),
+plugin.yaml, a configuration that runs it, policies, the SDK, and test.sh, which
+builds it and asks a host of its own. All of it needs the Go toolchain alone, and
+no network.`,
+		Args:      arguments,
 		ValidArgs: []string{string(abi.PluginAgent), string(abi.PluginTool)},
 		RunE: func(_ *cobra.Command, args []string) error {
 			written, err := project.New(".", abi.PluginKind(args[0]), args[1], r.app.Starter())
@@ -72,7 +73,7 @@ the Go toolchain alone, without a network.`,
 				return fmt.Errorf("begin the plugin %s: %w", args[1], err)
 			}
 			r.out.linef("wrote %d files into %s", len(written), args[1])
-			r.out.linef("\nNext: cd %s, then\n  go test ./...    runs its test\n  vespiary dev     builds it, runs it, and shows what it does", args[1])
+			r.out.linef("\nNext: cd %s, then\n  go test ./...    runs its test\n  ./test.sh        builds it and asks it, on a host of its own\n  vespiary dev     builds it, runs it, and shows what it does", args[1])
 			return nil
 		},
 	}
@@ -86,7 +87,7 @@ func (r *runner) buildCommand() *cobra.Command {
 		Long: `Build the plugin that plugin.yaml in the folder describes: run its build command
 (for Go, go build), check that the module exports what its kind must and imports
 no more than its needs, and write NAME.wasm, which carries the manifest.`,
-		Args: cobra.MaximumNArgs(1),
+		Args: arguments,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			dir := "."
 			if len(args) == 1 {
@@ -112,7 +113,7 @@ func (r *runner) installCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "install FILE",
 		Short: "Give the host a module under a name that configurations can use",
-		Args:  cobra.ExactArgs(1),
+		Args:  arguments,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			b, err := os.ReadFile(args[0])
 			if err != nil {

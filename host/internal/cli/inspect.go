@@ -3,7 +3,6 @@ package cli
 import (
 	"crypto/sha256"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 
@@ -17,11 +16,11 @@ import (
 func (r *runner) inspectCommand() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
-		Use:   "inspect FILE",
+		Use:   "inspect FILE|builtin:NAME",
 		Short: "Print what a module is and the most that it can ever ask for",
-		Args:  cobra.ExactArgs(1),
+		Args:  arguments,
 		RunE: func(_ *cobra.Command, args []string) error {
-			b, err := os.ReadFile(args[0])
+			b, err := r.module(args[0])
 			if err != nil {
 				return fmt.Errorf("inspect a module: %w", err)
 			}

@@ -25,7 +25,7 @@ func (r *runner) invokeCommand() *cobra.Command {
 		Long: `Send an agent a message and print its answer. TEXT - is read from standard input.
 Denied calls are told of on standard error. The command may be stopped: the turn
 goes on.`,
-		Args: cobra.ExactArgs(2),
+		Args: arguments,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			text, err := r.message(args[1])
 			if err != nil {

@@ -21,7 +21,7 @@ const suggestedFile = "suggested.cedar"
 const maxDecisions = 200
 
 func (r *runner) policyCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "policy", Short: "Check policies, and have some suggested", Args: cobra.NoArgs}
+	cmd := &cobra.Command{Use: "policy", Short: "Check policies, and have some suggested", Args: arguments, RunE: help}
 	cmd.AddCommand(r.policyCheckCommand(), r.policySuggestCommand())
 	return cmd
 }
@@ -30,11 +30,18 @@ func (r *runner) policyCheckCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "check [DIR]",
 		Short: "Compile and validate the policies of a folder; without one, of the configuration",
-		Args:  cobra.MaximumNArgs(1),
+		Args:  arguments,
 		RunE: func(_ *cobra.Command, args []string) error {
 			var dir string
 			if len(args) == 1 {
 				dir = args[0]
+				info, err := os.Stat(dir)
+				if err != nil {
+					return fmt.Errorf("check policies: %w", err)
+				}
+				if !info.IsDir() {
+					return fmt.Errorf("check policies: %s is a file; name its folder, for policies count together", dir)
+				}
 			} else {
 				cfg, err := r.load()
 				if err != nil {
@@ -59,7 +66,7 @@ func (r *runner) policySuggestCommand() *cobra.Command {
 		Short: "Print the narrowest policies that would have allowed what was denied",
 		Long: `Print the narrowest policies that would have allowed what was denied lately. Read
 them: they permit what was asked for, not what is right.`,
-		Args: cobra.NoArgs,
+		Args: arguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			denied, cfg, err := r.denied(cmd.Context(), last)
 			if err != nil {
@@ -149,8 +156,5 @@ func (r *runner) reload(ctx context.Context, cfg *config.Config) error {
 		return err
 	}
 	defer c.Close() //nolint:errcheck // idle connections
-	if err := c.Reload(ctx); err != nil {
-		return fmt.Errorf("reload: %w", err)
-	}
-	return nil
+	return c.Reload(ctx)
 }

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 
@@ -15,7 +16,10 @@ func (r *runner) serveCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "serve",
 		Short: "Run the host of the configuration",
-		Args:  cobra.NoArgs,
+		Long: `Run the host of the configuration until it is interrupted. On SIGHUP, or on
+POST /v1/reload, it reads the configuration, the policies and the plugins again:
+all of them, or, when one is in error, none.`,
+		Args: arguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := r.load()
 			if err != nil {
@@ -35,6 +39,9 @@ func (r *runner) serveCommand() *cobra.Command {
 	return cmd
 }
 
+// errRunning is why a second host is not run.
+var errRunning = errors.New("one is running")
+
 // serve runs the host, unless one runs already.
 func (r *runner) serve(ctx context.Context, cfg *config.Config, o ServeOptions) error {
 	at, err := find(ctx, cfg)
@@ -42,7 +49,10 @@ func (r *runner) serve(ctx context.Context, cfg *config.Config, o ServeOptions) 
 		return err
 	}
 	if at != nil {
-		return fmt.Errorf("run the host of %s: one is running at %s already (process %d); stop it first", cfg.File, at.URL, at.PID)
+		return fmt.Errorf("run the host of %s: %w at %s already (process %d); stop it first", cfg.File, errRunning, at.URL, at.PID)
+	}
+	if err := r.lacking(cfg); err != nil {
+		return err
 	}
 	if _, err := r.ensureKey(ctx, cfg); err != nil {
 		return err

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"text/tabwriter"
@@ -15,7 +16,8 @@ func (r *runner) sessionsCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "sessions",
 		Short: "List, show and cancel sessions",
-		Args:  cobra.NoArgs,
+		Args:  arguments,
+		RunE:  help,
 	}
 	cmd.AddCommand(r.sessionsListCommand(), r.sessionsShowCommand(), r.sessionsCancelCommand())
 	return cmd
@@ -28,7 +30,7 @@ func (r *runner) sessionsListCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "list",
 		Short: "List sessions, the newest first",
-		Args:  cobra.NoArgs,
+		Args:  arguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			s, _, err := r.service(cmd.Context())
 			if err != nil {
@@ -68,21 +70,78 @@ func (r *runner) sessionsCancelCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "cancel SESSION",
 		Short: "End what runs and what is queued in a session",
-		Args:  cobra.ExactArgs(1),
+		Args:  arguments,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			s, _, err := r.service(cmd.Context())
 			if err != nil {
 				return err
 			}
-			session, err := s.Cancel(cmd.Context(), args[0])
-			if err != nil {
+			if err := r.cancel(cmd.Context(), s, args[0]); err != nil {
 				_ = s.Close()
 				return fmt.Errorf("cancel session %s: %w", args[0], err)
 			}
-			r.out.linef("cancelled session %s; %d of its %d turns have ended", session.ID, session.Ended, session.Turns)
 			return s.Close()
 		},
 	}
+}
+
+// How long to wait for cancelled turns to end: they do so at their next host call.
+const (
+	cancelTime = 10 * time.Second
+	cancelPoll = 100 * time.Millisecond
+)
+
+// cancel ends what runs in a session and says what that was.
+func (r *runner) cancel(ctx context.Context, s Service, id string) error {
+	before, err := s.Session(ctx, id)
+	if err != nil {
+		return err
+	}
+	if before.Status != host.SessionRunning {
+		r.out.linef("nothing was running in session %s", id)
+		return nil
+	}
+	after, err := s.Cancel(ctx, id)
+	if err != nil {
+		return err
+	}
+	if _, runs := s.(*client); !runs {
+		r.out.linef("cancelled session %s: %s will end when the host runs again", id, turns(before.Ended+1, before.Turns))
+		return nil
+	}
+	if after, err = settled(ctx, s, after); err != nil {
+		return err
+	}
+	if after.Ended > before.Ended {
+		r.out.linef("cancelled session %s: %s ended", id, turns(before.Ended+1, after.Ended))
+	}
+	if after.Status == host.SessionRunning {
+		r.err.linef("vespiary: %s of session %s has not ended in %s; it ends at its next host call", turns(after.Ended+1, after.Ended+1), id, cancelTime)
+	}
+	return nil
+}
+
+// settled waits until a session does not run any more, or cancelTime has passed.
+func settled(ctx context.Context, s Service, session host.Session) (host.Session, error) {
+	bounded, stop := context.WithTimeout(ctx, cancelTime)
+	defer stop()
+	for session.Status == host.SessionRunning {
+		if wait(bounded, cancelPoll) != nil {
+			return session, ctx.Err() // nil when it is only too late
+		}
+		var err error
+		if session, err = s.Session(ctx, session.ID); err != nil {
+			return session, err
+		}
+	}
+	return session, nil
+}
+
+func turns(from, to int) string {
+	if from >= to {
+		return fmt.Sprintf("turn %d", to)
+	}
+	return fmt.Sprintf("turns %d to %d", from, to)
 }
 
 func (r *runner) sessionsShowCommand() *cobra.Command {
@@ -90,7 +149,7 @@ func (r *runner) sessionsShowCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "show SESSION",
 		Short: "Print the turns of a session: what was said, called, and decided by which policy",
-		Args:  cobra.ExactArgs(1),
+		Args:  arguments,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			s, _, err := r.service(cmd.Context())
 			if err != nil {
@@ -101,7 +160,7 @@ func (r *runner) sessionsShowCommand() *cobra.Command {
 			if err != nil {
 				return fmt.Errorf("show session %s: %w", args[0], err)
 			}
-			v := historyView{runner: r, asJSON: asJSON}
+			v := newHistoryView(r, asJSON)
 			v.head(session)
 			return v.journal(cmd.Context(), s, args[0])
 		},

@@ -20,7 +20,7 @@ const quiet = 150 * time.Millisecond
 // watcher tells of files that change below a folder.
 type watcher struct {
 	fs   *fsnotify.Watcher
-	data string // the host's own folder, which it writes to all the time
+	data string // the host's own folder, absolute, which it writes to all the time
 }
 
 // watch begins to watch dir and all below it, but for hidden folders and data.
@@ -29,8 +29,8 @@ func watch(dir, data string) (*watcher, error) {
 	if err != nil {
 		return nil, err
 	}
-	w := &watcher{f, filepath.Clean(data)}
-	if _, err := w.add(dir); err != nil {
+	w := &watcher{f, absolute(data)}
+	if _, err := w.add(absolute(dir)); err != nil {
 		w.close()
 		return nil, err
 	}
@@ -60,12 +60,21 @@ func (w *watcher) add(dir string) (files []string, err error) {
 }
 
 func (w *watcher) ignored(path string) bool {
-	return strings.HasPrefix(filepath.Base(path), ".") || filepath.Clean(path) == w.data ||
-		strings.HasSuffix(path, "~")
+	rel, err := filepath.Rel(w.data, path)
+	return err == nil && filepath.IsLocal(rel) ||
+		strings.HasPrefix(filepath.Base(path), ".") || strings.HasSuffix(path, "~")
+}
+
+// absolute makes paths that come from different places comparable.
+func absolute(path string) string {
+	if abs, err := filepath.Abs(path); err == nil {
+		return abs
+	}
+	return filepath.Clean(path) // there is no working folder any more
 }
 
 // next waits for a change and returns the files that changed until all were
-// quiet, sorted.
+// quiet, sorted, as absolute paths.
 func (w *watcher) next(ctx context.Context) ([]string, error) {
 	files := map[string]bool{}
 	settled := time.NewTimer(quiet)

@@ -70,7 +70,7 @@ func envelope(c *host.Call) (time.Duration, *abi.Error) {
 		return 0, &abi.Error{Code: abi.CodeNotFound, Message: "the request names a handle that this session does not hold"}
 	}
 	if !bytes.Contains(c.Request, []byte(`"`+abi.KeyTimeout+`"`)) {
-		return defaultLimit, nil
+		return 0, nil
 	}
 	var fields map[string]json.RawMessage
 	if err := json.Unmarshal(c.Request, &fields); err != nil {
@@ -78,7 +78,7 @@ func envelope(c *host.Call) (time.Duration, *abi.Error) {
 	}
 	raw, ok := fields[abi.KeyTimeout]
 	if !ok { // it is part of a text deeper down
-		return defaultLimit, nil
+		return 0, nil
 	}
 	var ms int64
 	if err := json.Unmarshal(raw, &ms); err != nil || ms <= 0 || ms > int64(24*time.Hour/time.Millisecond) {

@@ -37,6 +37,7 @@ func (t *Turn) reserve(c *host.Call) *abi.Error {
 	defer t.mu.Unlock()
 	b := t.opt.Budget
 	switch {
+	case c.Name == CallReply: // whatever is used up, the caller may be told
 	case b.Calls > 0 && t.calls >= b.Calls:
 		return overBudget("calls")
 	case c.Class.Tokens > 0 && b.Tokens > 0 && t.used.InputTokens+t.used.OutputTokens+t.reserved+c.Class.Tokens > b.Tokens:
@@ -57,7 +58,7 @@ const refusedCalls = 1000
 func (t *Turn) runaway() error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if b := t.opt.Budget.Calls; b == 0 || t.calls < b+refusedCalls {
+	if b := t.opt.Budget.Calls; b == 0 || t.calls+t.refused < b+refusedCalls {
 		return nil
 	}
 	return overBudget("calls")

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"strconv"
 	"time"
 
@@ -16,7 +17,20 @@ import (
 // Do is the door. It answers one call of run at path: from the journal, or by
 // labelling, authorising, recording, performing and recording again. A refusal or
 // failure of the call is a result; an error means that the turn cannot go on.
-func (t *Turn) Do(ctx context.Context, run *host.Run, path, name string, request []byte) (Delivered, error) {
+func (t *Turn) Do(ctx context.Context, run *host.Run, path, name string, request []byte) (d Delivered, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			t.gate.opt.Log.ErrorContext(ctx, "panic in a call", "call", name, "path", path, "panic", p, "stack", string(debug.Stack()))
+			err = fmt.Errorf("gate: call %s (%s) panicked: %v", path, name, p)
+		}
+		if err != nil { // also for a tool's caller, who must not take it for the tool's result
+			err = &Fatal{Err: err}
+		}
+	}()
+	return t.do(ctx, run, path, name, request)
+}
+
+func (t *Turn) do(ctx context.Context, run *host.Run, path, name string, request []byte) (Delivered, error) {
 	c := t.call(run, path, name, request)
 	d, p, ok, err := t.recorded(ctx, c)
 	if ok || err != nil {
@@ -70,7 +84,7 @@ func (t *Turn) intend(ctx context.Context, c *host.Call) error {
 	if c.Begun.IsZero() {
 		c.Begun = e.Time
 	}
-	if err != nil || !c.Allowed.Allowed || !c.Class.Kind.Has(host.Effect|host.Egress) {
+	if err != nil || !c.Allowed.Allowed || !c.Class.Durable && !c.Class.Kind.Has(host.Effect|host.Egress) {
 		return err
 	}
 	return t.opt.Journal.Commit(ctx)
@@ -85,7 +99,7 @@ func recoveryOf(c *host.Call) abi.Recovery {
 
 func (t *Turn) refuse(ctx context.Context, c *host.Call, refusal *abi.Error) (Delivered, error) {
 	t.gate.opt.Observer.Refused(c.Name, refusal.Code)
-	d, err := t.record(ctx, c, host.EntryResult, abi.Result{Error: refusal}, host.Output{Derived: true}, 0)
+	d, err := t.record(ctx, c, host.EntryResult, abi.Result{Error: refusal}, host.Output{Derived: true, Refused: true}, 0)
 	t.opt.Journal.Flush()
 	return d, err
 }
@@ -98,7 +112,7 @@ func (t *Turn) perform(ctx context.Context, c *host.Call, limit time.Duration) (
 	if t.opt.Mode == Dry || t.opt.Mode == Shadow && c.Class.Kind.Has(host.Effect|host.Egress) {
 		return t.refuse(ctx, c, &abi.Error{Code: abi.CodeUnavailable, Message: c.Name + " is allowed, and is not performed in a rehearsal"})
 	}
-	callCtx, cancel := context.WithTimeout(ctx, limit)
+	callCtx, cancel := within(ctx, c, limit)
 	defer cancel()
 	c.Emit, c.Settle = t.emitter(c), t.settle
 	callCtx, done := t.gate.opt.Observer.StartCall(callCtx, c)
@@ -121,6 +135,18 @@ func (t *Turn) perform(ctx context.Context, c *host.Call, limit time.Duration) (
 	return d, err
 }
 
+// within bounds a call's time by the limit that the guest named, or else by the
+// default, unless the call has none.
+func within(ctx context.Context, c *host.Call, limit time.Duration) (context.Context, context.CancelFunc) {
+	switch {
+	case limit > 0:
+		return context.WithTimeout(ctx, limit)
+	case c.Class.Unlimited:
+		return context.WithCancel(ctx)
+	}
+	return context.WithTimeout(ctx, defaultLimit)
+}
+
 func codeOf(e *abi.Error) abi.Code {
 	if e == nil {
 		return ""
@@ -133,7 +159,7 @@ func (t *Turn) record(ctx context.Context, c *host.Call, kind host.EntryKind, r 
 	if r.Error == nil && len(r.OK) == 0 {
 		r.OK = json.RawMessage("{}")
 	}
-	o := host.Outcome{Name: c.Name, Hash: c.Digest, Code: codeOf(r.Error), Usage: out.Usage, Took: took, Label: t.labelOf(r, out), Consumes: out.Consumes}
+	o := host.Outcome{Name: c.Name, Hash: c.Digest, Code: codeOf(r.Error), Usage: out.Usage, Took: took, Label: t.labelOf(r, out), Consumes: out.Consumes, Refused: out.Refused}
 	b, err := json.Marshal(r)
 	if err != nil {
 		r = abi.Result{Error: &abi.Error{Code: abi.CodeInternal, Message: c.Name + " gave a result that is not JSON"}}
@@ -160,7 +186,8 @@ func (t *Turn) record(ctx context.Context, c *host.Call, kind host.EntryKind, r 
 			return Delivered{}, err
 		}
 	}
-	return t.deliver(e, o, b), nil
+	t.account(o)
+	return Delivered{Result: b, Time: e.Time, Seq: e.Seq}, nil
 }
 
 // maxWaiting is how many bytes of observations may wait for a commit.
@@ -198,8 +225,8 @@ func (t *Turn) failure(turn context.Context, c *host.Call, err error) (*abi.Erro
 	once := recoveryOf(c) == abi.RecoverOnce && c.Class.Kind.Has(host.Effect)
 	result, isResult := errors.AsType[*abi.Error](err)
 	switch {
-	case errors.Is(cause, host.ErrCancelled) && once:
-		return &abi.Error{Code: abi.CodeUnknownOutcome, Message: "the turn was cancelled while " + c.Name + " was under way; it may have happened"}, nil
+	case once && errors.Is(err, context.Canceled), once && errors.Is(cause, host.ErrCancelled):
+		return &abi.Error{Code: abi.CodeUnknownOutcome, Message: c.Name + " was interrupted; it may have happened"}, nil
 	case errors.Is(cause, host.ErrCancelled):
 		return &abi.Error{Code: abi.CodeCancelled, Message: "the turn was cancelled"}, nil
 	case isResult:

@@ -326,7 +326,7 @@ func TestModes(t *testing.T) {
 
 func TestBudget(t *testing.T) {
 	w := newWorld(t)
-	turn, g := w.begin(gate.TurnOptions{Budget: host.Budget{Tokens: 250, Calls: 4}})
+	turn, g := w.begin(gate.TurnOptions{Budget: host.Budget{Tokens: 250, Calls: 3}})
 	var got []abi.Code
 	for range 3 {
 		got = append(got, code(call(t, g, "think", `{}`)))
@@ -336,15 +336,23 @@ func TestBudget(t *testing.T) {
 	if d := cmp.Diff(want, got); d != "" {
 		t.Error(d)
 	}
-	if u, _ := turn.Used(); u.InputTokens != 200 {
-		t.Errorf("used %+v", u)
+	if u, n := turn.Used(); u.InputTokens != 200 || n != 3 {
+		t.Errorf("used %+v in %d calls", u, n)
+	}
+	if err := g.Reply(t.Context(), []byte(`{"status":"done"}`)); err != nil {
+		t.Errorf("an agent without budget cannot say so: %v", err)
 	}
 	w.commit()
 	w.crash()
-	turn, g = w.begin(gate.TurnOptions{Budget: host.Budget{Tokens: 250, Calls: 4}})
+	turn, g = w.begin(gate.TurnOptions{Budget: host.Budget{Tokens: 250, Calls: 3}})
+	// What is on record counts from the start, and once.
+	if u, n := turn.Used(); u.InputTokens != 200 || n != 3 {
+		t.Errorf("after a crash: used %+v in %d calls", u, n)
+	}
 	call(t, g, "think", `{}`)
-	if u, _ := turn.Used(); u.InputTokens != 100 {
-		t.Errorf("a replayed call is charged as %+v", u)
+	call(t, g, "think", `{}`)
+	if u, n := turn.Used(); u.InputTokens != 200 || n != 3 {
+		t.Errorf("after the replay: used %+v in %d calls", u, n)
 	}
 }
 

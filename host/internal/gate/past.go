@@ -31,7 +31,10 @@ func (t *Turn) remember(e host.Entry) error {
 	case host.EntryResult, host.EntryUnknown:
 		p := t.at(e.Path)
 		p.outcome, p.entry = new(host.Outcome), e
-		return json.Unmarshal(e.Body, p.outcome)
+		if err := json.Unmarshal(e.Body, p.outcome); err != nil {
+			return err
+		}
+		t.account(*p.outcome)
 	}
 	return nil
 }
@@ -64,7 +67,7 @@ func (t *Turn) recorded(ctx context.Context, c *host.Call) (d Delivered, p *past
 		return d, nil, false, fmt.Errorf("gate: recorded result of call %s: %w", c.Path, err)
 	}
 	t.gate.opt.Observer.Replayed(c.Name)
-	return t.deliver(p.entry, *p.outcome, result), p, true, nil
+	return Delivered{Result: result, Time: p.entry.Time, Seq: p.entry.Seq}, p, true, nil
 }
 
 func (t *Turn) reach(p *past) {

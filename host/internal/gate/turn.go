@@ -42,7 +42,8 @@ type Turn struct {
 	label    abi.Label
 	flowOf   *policy.Shared // context.flow of a call without recipients, nil when the label changed
 	used     abi.Usage
-	calls    int64
+	calls    int64 // performed
+	refused  int64
 	reserved int64 // tokens of calls under way
 }
 
@@ -79,16 +80,23 @@ type Delivered struct {
 	Seq    uint64
 }
 
-// deliver accounts for a result that the guest is about to see.
-func (t *Turn) deliver(e host.Entry, o host.Outcome, result []byte) Delivered {
+// account takes a result into what the turn has seen and used: when it is recorded, and
+// for what earlier hosts recorded when the turn begins again, whether or not its calls
+// are ever repeated.
+func (t *Turn) account(o host.Outcome) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if l := meet(t.label, o.Label); !same(l, t.label) {
 		t.label, t.flowOf = l, nil
 	}
 	t.used = add(t.used, o.Usage)
-	t.calls++
-	return Delivered{Result: result, Time: e.Time, Seq: e.Seq}
+	switch {
+	case o.Name == abi.CallWait || o.Name == CallReply: // no work of their own
+	case o.Refused:
+		t.refused++
+	default:
+		t.calls++
+	}
 }
 
 func add(a, b abi.Usage) abi.Usage {

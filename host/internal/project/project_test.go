@@ -65,6 +65,9 @@ func newProject(t *testing.T, kind abi.PluginKind) string {
 			t.Errorf("%s is not written", want)
 		}
 	}
+	if info, err := os.Stat(filepath.Join(dir, "test.sh")); err != nil || info.Mode().Perm()&0o111 == 0 {
+		t.Errorf("test.sh cannot be run: %v", err)
+	}
 	for _, w := range written {
 		if strings.HasSuffix(w.Path, ".txt") || strings.Contains(w.Path, ".vespiary") && strings.HasSuffix(w.Path, "_test.go") {
 			t.Errorf("%s is written", w.Path)

@@ -35,7 +35,7 @@ type Written struct {
 
 // New writes the project of a plugin of the kind agent or tool into the folder
 // name below dir: sources with a test, plugin.yaml, a configuration that runs it,
-// policies, and the SDK. The folder must not be there, or be empty.
+// policies, the SDK, and test.sh, which asks a host of its own. The folder must not be there, or be empty.
 func New(dir string, kind abi.PluginKind, name string, policies fs.FS) ([]Written, error) {
 	if !nameForm.MatchString(name) {
 		return nil, fmt.Errorf("the name %q does not do; use lower-case letters, digits and dashes, and begin with a letter", name)
@@ -49,12 +49,13 @@ func New(dir string, kind abi.PluginKind, name string, policies fs.FS) ([]Writte
 	} else if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
-	w := writer{root: root, name: name}
+	w := writer{root: root, name: name, kind: kind}
 	docs := "docs/welcome.md"
 	if kind == abi.PluginTool { // whose project mounts it
 		docs = ""
 	}
 	w.templates("shared", docs)
+	w.templates("plugin", "")
 	w.templates(string(kind), "")
 	w.copy(policies, ".", "policies", isPolicy)
 	w.write(".vespiary/sdk/go.mod", []byte("module github.com/vespiary/vespiary\n\ngo "+goVersion+"\n"))
@@ -80,6 +81,7 @@ func isSource(name string) bool { return !strings.HasSuffix(name, "_test.go") }
 type writer struct {
 	root    string
 	name    string
+	kind    abi.PluginKind
 	keep    bool // files that are there
 	written []Written
 	err     error
@@ -100,7 +102,7 @@ func (w *writer) templates(folder, except string) {
 			return
 		}
 		var out bytes.Buffer
-		w.fail(t.Execute(&out, map[string]string{"Name": w.name, "Go": goVersion}))
+		w.fail(t.Execute(&out, map[string]string{"Name": w.name, "Kind": string(w.kind), "Go": goVersion}))
 		w.write(target, out.Bytes())
 	})
 }
@@ -137,7 +139,11 @@ func (w *writer) write(name string, b []byte) {
 		w.fail(err)
 		return
 	}
-	f, err := os.OpenFile(target, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644) //nolint:gosec // as above
+	mode := fs.FileMode(0o644)
+	if path.Ext(name) == ".sh" {
+		mode = 0o755
+	}
+	f, err := os.OpenFile(target, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
 	if w.keep && errors.Is(err, fs.ErrExist) {
 		w.written = append(w.written, Written{target, true})
 		return

@@ -91,7 +91,8 @@ func (await) Classify(_ context.Context, c *host.Call) (host.Class, error) {
 		return host.Class{}, &abi.Error{Code: abi.CodeInvalid, Message: "await: name at least one event to wait for"}
 	}
 	class := aboutSession(c.Run, "await", host.Control)
-	class.State = in
+	// When it began must survive the host: its timers count from then.
+	class.State, class.Durable, class.Unlimited = in, true, true
 	return class, nil
 }
 

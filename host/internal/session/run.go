@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
+	"fmt"
 	"io"
 	"math/rand/v2"
 	"strconv"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/oklog/ulid/v2"
 
+	"github.com/vespiary/vespiary/abi"
 	"github.com/vespiary/vespiary/host"
 	"github.com/vespiary/vespiary/policy"
 )
@@ -124,6 +126,12 @@ func (s *Service) Activate(ctx context.Context, c *host.Call, child host.Child, 
 	if t == nil {
 		return nil, host.Errorf(host.ErrInternal, "activate %s: there is no turn", child.Plugin)
 	}
+	if c.Run.Depth >= maxDepth {
+		return nil, &abi.Error{Code: abi.CodeInvalid, Message: fmt.Sprintf("tools call one another more than %d deep", maxDepth)}
+	}
+	if limit := s.opt.Limits.Memory; limit > 0 && s.opt.Memory != nil && s.opt.Memory() >= limit {
+		return nil, &abi.Error{Code: abi.CodeUnavailable, Message: "the guests of this host use all of their memory; try again", Retryable: true}
+	}
 	run := childRun(c, child)
 	guest := t.passing.passage.Guest(run, c.Begun)
 	ctx, cancel := context.WithCancel(ctx)
@@ -137,6 +145,9 @@ func (s *Service) Activate(ctx context.Context, c *host.Call, child host.Child, 
 	}
 	return out, guest.Finish(ctx)
 }
+
+// maxDepth is how deep tools may call one another: each level holds a guest.
+const maxDepth = 8
 
 // randomOf is an activation's randomness: the same at every replay, different for
 // every activation.

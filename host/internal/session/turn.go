@@ -26,7 +26,7 @@ func (a *actor) turn(ctx context.Context, q *queued) error {
 	}
 	p, err := a.prepare(ctx, q, agent)
 	if err != nil {
-		return err
+		return a.unprepared(ctx, q, err)
 	}
 	if p.crashes >= maxCrashes {
 		return a.park(ctx, fmt.Sprintf("the host crashed %d times in a row during turn %d", p.crashes, q.turn))
@@ -272,9 +272,28 @@ func (a *actor) abort(ctx context.Context, q *queued, p *passing, status host.Tu
 	return a.close(ctx, q, e, nil)
 }
 
-// fail ends a turn that could not begin.
+// unprepared ends a turn that cannot begin for a reason of its own: a module that is
+// gone, a record that cannot be read. Where the host stops or the journal failed, the
+// turn waits for the next one.
+func (a *actor) unprepared(ctx context.Context, q *queued, err error) error {
+	if errors.Is(err, host.ErrStopping) || ctx.Err() != nil || a.broken(ctx) {
+		return err
+	}
+	a.svc.opt.Log.ErrorContext(ctx, "turn not begun", "session", a.open.Session.ID, "turn", q.turn, "error", err)
+	return a.fail(ctx, q, &abi.Error{Code: abi.CodeInternal, Message: "the turn could not begin; the host's log says why"})
+}
+
+// fail ends a turn that could not begin, or not begin again: what is recorded of it
+// still counts.
 func (a *actor) fail(ctx context.Context, q *queued, failure *abi.Error) error {
-	return a.abort(ctx, q, nil, host.TurnFailed, failure)
+	if q.begun == nil {
+		return a.abort(ctx, q, nil, host.TurnFailed, failure)
+	}
+	passage, err := a.svc.opt.Door.Begin(PassageSpec{Session: a.open.Session.ID, Log: a.log, Past: q.begun.past, Label: q.begun.started.Label})
+	if err != nil {
+		return err
+	}
+	return a.abort(ctx, q, &passing{passage: passage}, host.TurnFailed, failure)
 }
 
 // close writes the turn's end together with the session's new head. Events that are
