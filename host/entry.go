@@ -33,9 +33,11 @@ const (
 // result beyond it is refused before it is recorded.
 const MaxPayload = 8 << 20
 
-// Entry is one record of a session's journal. Seq counts from 1 without gaps
-// across forks. Body holds no user content; that is in the payload, which is
-// encrypted under the session's key and named by Digest, a keyed digest.
+// Entry is one record of a session's journal. Seq counts from 1 without gaps across
+// forks. Body holds what is needed to find and to explain: numbers, names of calls,
+// resources and waits, and why something failed. What was said and read is in the
+// payload, which is encrypted under the session's key and named by Digest, a keyed
+// digest.
 type Entry struct {
 	Seq    uint64          `json:"seq"`
 	Epoch  uint32          `json:"epoch"`

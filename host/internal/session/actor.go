@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/vespiary/vespiary/abi"
@@ -33,6 +34,8 @@ type actor struct {
 	waits    map[string][]abi.Wait
 
 	cancelled int // the turns up to this one are cancelled
+
+	busy atomic.Bool // the queue is not empty; read without mu, which accept holds across a sync
 }
 
 // queued is an accepted event whose turn has not ended.
@@ -105,12 +108,6 @@ func (a *actor) poke() {
 	case a.wakeup <- struct{}{}:
 	default:
 	}
-}
-
-func (a *actor) working() bool {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return a.current > 0 || len(a.queue) > 0
 }
 
 // loop runs the queued turns in order until the actor is idle for a while.
@@ -208,6 +205,7 @@ func (a *actor) pop(q *queued) {
 	for i, x := range a.queue {
 		if x == q {
 			a.queue = append(a.queue[:i], a.queue[i+1:]...)
+			a.busy.Store(len(a.queue) > 0)
 			return
 		}
 	}
@@ -250,6 +248,7 @@ func (a *actor) fill(ctx context.Context) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.head, a.queue, a.cancelled = head, v.unfinished(), v.cancelled
+	a.busy.Store(len(a.queue) > 0)
 	for _, q := range a.queue {
 		if q.event, err = a.eventOf(ctx, q); err != nil {
 			return err

@@ -191,6 +191,7 @@ func (a *actor) accept(ctx context.Context, in host.Invocation, agent *host.Agen
 	}
 	a.head = head
 	a.queue = append(a.queue, q)
+	a.busy.Store(true)
 	a.poke()
 	return host.Turn{Session: head.ID, Number: q.turn, Task: accepted.Task, Agent: head.Agent, Status: host.TurnQueued, Created: true}, nil
 }

@@ -174,7 +174,7 @@ func (s *Service) busy() int {
 	defer s.mu.Unlock()
 	n := 0
 	for _, a := range s.actors {
-		if a.working() {
+		if a.busy.Load() {
 			n++
 		}
 	}

@@ -28,8 +28,14 @@ func (s *Service) fire(head host.Session, w abi.Wait) {
 		Caller: host.Caller{Tenant: head.Tenant, User: head.Owner}, Agent: head.Agent, Session: head.ID,
 		Event: abi.Event{Type: abi.EventTimer, Name: w.Name},
 	}
-	if _, err := s.Invoke(ctx, in); err != nil && ctx.Err() == nil {
-		s.opt.Log.ErrorContext(ctx, "timer not delivered", "session", head.ID, "timer", w.Name, "error", err)
+	_, err = s.Invoke(ctx, in)
+	if err == nil || ctx.Err() != nil {
+		return
+	}
+	s.opt.Log.ErrorContext(ctx, "timer not delivered", "session", head.ID, "timer", w.Name, "error", err)
+	switch host.CodeOf(err) {
+	case host.ErrTooMany, host.ErrFull, host.ErrUnavailable: // it may be better later
 		time.AfterFunc(time.Minute, func() { s.fire(head, w) })
+	default:
 	}
 }
