@@ -254,6 +254,7 @@ func check(t *testing.T, err error) bool {
 // flip inverts a byte at a place in what is not zero at the end of a file.
 func flip(at func(size int) int) func(*testing.T, string) bool {
 	return func(t *testing.T, path string) bool {
+		t.Helper()
 		b, err := os.ReadFile(path)
 		check(t, err)
 		i := at(len(bytes.TrimRight(b, "\x00")))

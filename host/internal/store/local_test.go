@@ -12,6 +12,7 @@ func TestSuite(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			storetest.Run(t, func(t *testing.T, name string) store.Store {
+				t.Helper()
 				return open(t, Options{Dir: name, Edge: edge})
 			})
 		})
