@@ -33,6 +33,7 @@ type Session struct {
 	Ended   int           `json:"ended"` // of these, ended
 	Waiting []abi.Wait    `json:"waiting,omitempty"`
 	Usage   abi.Usage     `json:"usage"`
+	Label   abi.Label     `json:"label,omitzero"` // of what it has seen, after the last turn that ended
 }
 
 // Invocation asks an agent to handle an event.

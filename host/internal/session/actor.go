@@ -230,14 +230,19 @@ func (s *Service) load(ctx context.Context, tenant, session string, log Log) (*a
 	return nil, fmt.Errorf("session %s: its journal has no open entry", session)
 }
 
-// fill reads head and journal: the queue is what was accepted and has not ended.
+// fill reads the head, and the journal from the first turn on that has not ended: the
+// queue is what was accepted and is not over.
 func (a *actor) fill(ctx context.Context) error {
 	head, err := a.svc.head(ctx, a.open.Session.Tenant, a.open.Session.ID)
 	if err != nil {
 		return err
 	}
 	v := newView()
-	for e, err := range a.svc.opt.Journals.Read(ctx, head.Tenant, head.ID, 1) {
+	from, err := a.svc.place(ctx, head.Tenant, head.ID, head.Ended+1)
+	if err != nil {
+		return err
+	}
+	for e, err := range a.svc.opt.Journals.Read(ctx, head.Tenant, head.ID, from) {
 		if err != nil {
 			return err
 		}
@@ -254,8 +259,8 @@ func (a *actor) fill(ctx context.Context) error {
 			return err
 		}
 	}
-	if v.label != nil {
-		a.label = *v.label
+	if head.Ended > 0 {
+		a.label = head.Label
 	}
 	return nil
 }

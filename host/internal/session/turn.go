@@ -326,6 +326,7 @@ func (a *actor) close(ctx context.Context, q *queued, e host.Ended, payload []by
 // after is the head of the session after q ended.
 func (a *actor) after(q *queued, e host.Ended) host.Session {
 	head := a.head
+	head.Label = e.Label
 	head.Updated, head.Waiting, head.Usage = a.svc.opt.Now().UTC(), e.Waiting, plus(head.Usage, e.Usage)
 	switch {
 	case len(a.queue) > 1:

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"slices"
 
-	"github.com/vespiary/vespiary/abi"
 	"github.com/vespiary/vespiary/host"
 )
 
@@ -13,8 +12,7 @@ import (
 // knows nothing of turns that were accepted before.
 type view struct {
 	turns     map[int]*turnView
-	label     *abi.Label // after the last turn that ended
-	cancelled int        // the turns up to this one are
+	cancelled int // the turns up to this one are
 }
 
 type turnView struct {
@@ -90,9 +88,6 @@ func (v *view) finish(e host.Entry) error {
 		return err
 	}
 	t.status, t.end = t.ended.Status, e
-	if e.Kind == host.EntryEnd {
-		v.label = &t.ended.Label
-	}
 	return nil
 }
 

@@ -140,7 +140,7 @@ func (k effect) Perform(_ context.Context, c *host.Call) (host.Output, error) {
 	k.w.mu.Lock()
 	defer k.w.mu.Unlock()
 	k.w.effects = append(k.w.effects, c.Class.State.(string))
-	return host.Output{Derived: true}, nil
+	return host.Output{Derived: c.Class.State != "web"}, nil // what comes from the web is untrusted
 }
 
 func (w *world) start() {
