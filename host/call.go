@@ -51,9 +51,9 @@ type Run struct {
 
 // Child is a guest that a call activates: a tool's plugin.
 type Child struct {
-	Module string // digest
-	Plugin string
-	Needs  []string
+	Module string   `json:"module"` // digest
+	Plugin string   `json:"plugin"`
+	Needs  []string `json:"needs,omitempty"`
 }
 
 // Call is one host call on its way through the gate.
@@ -70,6 +70,8 @@ type Call struct {
 	Allowed policy.Decision // set before Perform
 	// Evidence is what a refusal was decided from, in the policy engine's own form.
 	Evidence json.RawMessage
+	// Resume is the guest that an earlier host began the call with.
+	Resume *Child
 	// Ask decides about something that Classify itself must do to find out what the call
 	// is about, such as looking a name up. A refusal is the call's, to be returned as it
 	// is. It is set before Classify.
@@ -95,6 +97,7 @@ type Class struct {
 	Durable   bool            // decision and intent must outlive the host although the call changes nothing
 	Unlimited bool            // it may take as long as it takes, unless the guest names a limit
 	Tokens    int64           // estimate that the budget must still hold
+	Child     *Child          // the guest that the call activates; the one that began, when it is entered again
 	State     any             // what Classify found and Perform needs, such as a resolved path
 }
 

@@ -94,6 +94,7 @@ type Intent struct {
 	Module   string          `json:"module"`
 	Decision policy.Decision `json:"decision"`
 	Flow     abi.Label       `json:"flow"` // of the context that chose the call
+	Child    *Child          `json:"child,omitempty"`
 	// Evidence is what a refusal was decided from, in the policy engine's own form, so
 	// that it can be decided again under other policies.
 	Evidence json.RawMessage `json:"evidence,omitempty"`

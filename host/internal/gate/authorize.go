@@ -41,7 +41,9 @@ func (t *Turn) classify(ctx context.Context, c *host.Call) (time.Duration, *abi.
 	c.Ask = t.asker(c)
 	class, err := capability.Classify(ctx, c)
 	if err == nil {
-		c.Class = class
+		if c.Class = class; class.Child != nil && c.Resume != nil {
+			c.Class.Child = c.Resume // its calls are on record: only it repeats them
+		}
 		return limit, nil
 	}
 	if refusal, ok := errors.AsType[*abi.Error](err); ok {

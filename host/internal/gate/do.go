@@ -78,7 +78,7 @@ func (t *Turn) intend(ctx context.Context, c *host.Call) error {
 		Name: c.Name, Hash: c.Digest, Key: c.Key, Attempt: c.Attempt,
 		Action: c.Class.Action, Resource: c.Class.Resource.UID, Detail: c.Class.Resource.UID.ID,
 		Kind: c.Class.Kind, Recovery: recoveryOf(c),
-		Run: c.Run.ID, Module: c.Run.Module, Decision: c.Allowed, Flow: t.Label(),
+		Run: c.Run.ID, Module: c.Run.Module, Decision: c.Allowed, Flow: t.Label(), Child: c.Class.Child,
 		Evidence: c.Evidence,
 	}, c.Request)
 	if c.Begun.IsZero() {

@@ -71,3 +71,44 @@ func TestInterruptedEffectsAreUnknown(t *testing.T) {
 		t.Errorf("%s %v", b, err)
 	}
 }
+
+// TestToolsAreEnteredAgainAsTheyBegan: a tool whose plugin was replaced meanwhile goes on
+// with the one whose calls are on record.
+func TestToolsAreEnteredAgainAsTheyBegan(t *testing.T) {
+	w := newWorld(t)
+	stop := errors.New("the host dies here")
+	k := &activating{capability: capability{w: w, action: "fileRead", kind: host.Observe, recovery: host.RecoverNested}, module: "sha256:old"}
+	var entered []string
+	k.perform = func(_ context.Context, c *host.Call) (host.Output, error) {
+		if entered = append(entered, c.Class.Child.Module); len(entered) == 1 {
+			return host.Output{}, &gate.Fatal{Err: stop}
+		}
+		return host.Output{}, nil
+	}
+	w.caps["read"] = k
+	_, g := w.begin(gate.TurnOptions{})
+	if _, err := g.Call(t.Context(), "read", []byte(`{"path":"tool"}`)); !errors.Is(err, stop) {
+		t.Fatal(err)
+	}
+	w.commit()
+	w.crash()
+	k.module = "sha256:new"
+	_, g = w.begin(gate.TurnOptions{})
+	call(t, g, "read", `{"path":"tool"}`)
+	call(t, g, "read", `{"path":"tool"}`)
+	if got := strings.Join(entered, " "); got != "sha256:old sha256:old sha256:new" {
+		t.Error(got)
+	}
+}
+
+// activating is a capability that runs a guest.
+type activating struct {
+	capability
+	module string
+}
+
+func (k *activating) Classify(ctx context.Context, c *host.Call) (host.Class, error) {
+	class, err := k.capability.Classify(ctx, c)
+	class.Child = &host.Child{Module: k.module}
+	return class, err
+}

@@ -120,7 +120,7 @@ func (t *Turn) recover(ctx context.Context, c *host.Call, p *past) (d Delivered,
 	if p == nil || p.intent == nil || !p.intent.Decision.Allowed {
 		return d, true, nil
 	}
-	c.Attempt, c.Begun = p.intent.Attempt+1, p.begun
+	c.Attempt, c.Begun, c.Resume = p.intent.Attempt+1, p.begun, p.intent.Child
 	if p.intent.Recovery != abi.RecoverOnce {
 		return d, true, nil
 	}

@@ -49,6 +49,7 @@ func classOf(e *entry, arguments json.RawMessage) host.Class {
 			Attrs: map[string]any{"source": e.source.Name, "readOnly": e.readOnly()},
 		},
 		Entities: []policy.Entity{{UID: set}},
+		Child:    &host.Child{Module: e.source.Module, Plugin: e.source.Plugin, Needs: e.source.Needs},
 		State:    callState{e, arguments},
 	}
 	if e.readOnly() {
@@ -85,8 +86,7 @@ func (k call) Perform(ctx context.Context, c *host.Call) (host.Output, error) {
 	if err != nil {
 		return host.Output{}, err
 	}
-	child := host.Child{Module: s.entry.source.Module, Plugin: s.entry.source.Plugin, Needs: s.entry.source.Needs}
-	out, err := k.catalog.opt.Activator.Activate(ctx, c, child, "call", input)
+	out, err := k.catalog.opt.Activator.Activate(ctx, c, *c.Class.Child, "call", input)
 	result, err := k.result(ctx, s.entry, out, err)
 	if err != nil {
 		return host.Output{}, err

@@ -222,6 +222,7 @@ func TestCall(t *testing.T) {
 		Action: "invokeWriteTool", Kind: host.Effect, Recovery: host.RecoverNested,
 		Resource: policy.Entity{UID: policy.UID{Type: "Tool", ID: "github.create_issue"}, Parents: []policy.UID{set}, Attrs: map[string]any{"source": "github", "readOnly": false}},
 		Entities: []policy.Entity{{UID: set}},
+		Child:    &host.Child{Module: "sha256:github", Plugin: "github", Needs: []string{"http_fetch"}},
 	}
 	if diff := cmp.Diff(class, hc.Class, cmpopts.IgnoreFields(host.Class{}, "State")); diff != "" {
 		t.Errorf("class (-want +got):\n%s", diff)
