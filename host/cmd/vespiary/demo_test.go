@@ -37,7 +37,7 @@ func TestDemo(t *testing.T) {
 	}
 	for _, want := range []string{
 		"docs/RATIONALE.md", "files-stay-inside (limits.cedar:", "kill -9 of process", "took the session up",
-		"Saved to notes/door.md", "1 effects, 0 of them performed twice",
+		"Saved to notes/door.md", "effects: 1, performed twice: 0",
 	} {
 		if !strings.Contains(string(out), want) {
 			t.Errorf("the demo does not show %q:\n%s", want, out)

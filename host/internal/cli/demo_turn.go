@@ -77,7 +77,7 @@ func (d *demo) account(ctx context.Context, t host.Turn) error {
 		}
 		from = page[len(page)-1].Seq + 1
 	}
-	d.out.linef("   the journal: %d calls were answered from the record after the crash; %d effects, %d of them performed twice", a.replayed, len(a.attempts), a.twice())
+	d.out.linef("   the journal: %d calls were answered from the record after the crash; effects: %d, performed twice: %d", a.replayed, len(a.attempts), a.twice())
 	if a.twice() > 0 {
 		return fmt.Errorf("an effect was performed twice in session %s", t.Session)
 	}
