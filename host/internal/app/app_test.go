@@ -390,7 +390,7 @@ func TestBadModulesAreRefused(t *testing.T) {
 // TestGuestsThatMisbehave gives an agent that does what it is told, however bad, and
 // looks whether the host says what happened and goes on serving.
 func TestGuestsThatMisbehave(t *testing.T) {
-	dir := newFolder(t, base+"agents:\n  naughty: {plugin: ./naughty.wasm, budget: {time: 3s}}\n  librarian: {plugin: builtin:loop, model: main, tools: [files], folders: [docs]}\n")
+	dir := newFolder(t, base+"agents:\n  naughty: {plugin: ./naughty.wasm, budget: {calls: 100}}\n  hasty: {plugin: ./naughty.wasm, budget: {time: 3s}}\n  librarian: {plugin: builtin:loop, model: main, tools: [files], folders: [docs]}\n")
 	built, err := project.Build(t.Context(), "testdata/naughty", filepath.Join(dir, "naughty.wasm"), io.Discard)
 	if err != nil {
 		t.Fatal(err)
@@ -406,12 +406,16 @@ func TestGuestsThatMisbehave(t *testing.T) {
 		"panic": abi.CodeInternal, "garbage": abi.CodeInvalid, "sleep": "", "call": abi.CodeBudgetExceeded,
 	} {
 		wg.Go(func() {
-			turn := s.invoke("naughty", text, "")
+			agent := "naughty"
+			if text == "spin" {
+				agent = "hasty" // the only one whose end is a matter of time
+			}
+			turn := s.invoke(agent, text, "")
 			switch {
 			case code == "" && turn.Status != host.TurnDone, code != "" && (turn.Error == nil || turn.Error.Code != code):
 				t.Errorf("%s: %+v %+v, want %q", text, turn, turn.Error, code)
 			}
-			if next := s.invoke("naughty", "behave", turn.Session); abi.TextOf(next.Content) != "I do" {
+			if next := s.invoke(agent, "behave", turn.Session); abi.TextOf(next.Content) != "I do" {
 				t.Errorf("after %s: %+v %v", text, next, next.Error)
 			}
 		})
