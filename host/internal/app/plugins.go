@@ -2,7 +2,9 @@ package app
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"os"
 	"slices"
@@ -60,7 +62,9 @@ func (s *shelf) resolve(ctx context.Context, ref string) (plugin, error) {
 		prefix = alias.prefix
 		b, err = plugins.Read(alias.module)
 	case config.IsPath(ref):
-		b, err = os.ReadFile(ref)
+		if b, err = os.ReadFile(ref); errors.Is(err, fs.ErrNotExist) {
+			err = fmt.Errorf("%w; build it with vespiary build", err)
+		}
 	default:
 		return s.registered(ctx, ref)
 	}
@@ -78,6 +82,9 @@ func (s *shelf) resolve(ctx context.Context, ref string) (plugin, error) {
 
 func (s *shelf) registered(ctx context.Context, ref string) (plugin, error) {
 	digest, err := s.registry.Resolve(ctx, ref)
+	if errors.Is(err, registry.ErrNotFound) && !registry.Digest(ref).Valid() {
+		err = fmt.Errorf("%w: vespiary install FILE --name %s", err, ref)
+	}
 	if err != nil {
 		return plugin{}, err
 	}

@@ -59,6 +59,7 @@ func (h *Host) Serve(ctx context.Context, ready func(url string)) error {
 	ready(url)
 	h.opt.Log.InfoContext(ctx, "serving", "address", ln.Addr().String())
 	err = server.Serve(ctx, ln)
+	h.opt.Log.InfoContext(ctx, "stopping", "turns_may_take", drain)
 	stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), drain)
 	defer cancel()
 	return errors.Join(err, h.Close(stop))
