@@ -38,7 +38,7 @@ var layers = map[string][]string{
 	"host/internal/journal/...": {"abi", "host", "host/store"},
 	"host/internal/model/...":   {"abi", "host", "policy"},
 	"host/internal/runtime/...": {"abi", "host"},
-	"host/internal/session/...": {"abi", "host", "host/store", "policy"},
+	"host/internal/session/...": {"abi", "host", "host/store", "memory", "policy"},
 	"host/internal/store/...":   {"host/store/..."},
 	"host/internal/telemetry":   {"abi", "host"},
 	"host/internal/tool/...":    {"abi", "host", "host/store", "policy"},

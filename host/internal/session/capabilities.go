@@ -15,7 +15,7 @@ func (s *Service) Capabilities() map[string]host.Capability {
 	return map[string]host.Capability{
 		abi.CallEmit:          emit{},
 		abi.CallAwait:         await{s},
-		abi.CallMemorySession: memory{s.opt.Store, s.opt.Journals},
+		abi.CallMemorySession: working{s.opt.Store, s.opt.Journals},
 		"reply":               reply{},
 	}
 }

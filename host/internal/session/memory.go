@@ -3,45 +3,31 @@ package session
 import (
 	"bytes"
 	"context"
-	"encoding/binary"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
-	"slices"
-	"strconv"
-	"strings"
 
 	"github.com/vespiary/vespiary/abi"
 	"github.com/vespiary/vespiary/host"
 	"github.com/vespiary/vespiary/host/store"
+	"github.com/vespiary/vespiary/memory"
 	"github.com/vespiary/vespiary/policy"
 )
 
-// memory is a session's working memory: lists that grow and values that are set.
-// Writes commit with the record of the call that made them.
-type memory struct {
-	store  store.Store
-	sealer sealer
+// working is the capability memory_session. Writes commit with the record of the call
+// that made them.
+type working struct {
+	store    store.Store
+	journals Journals
 }
 
-// sealer encrypts values under a session's key.
-type sealer interface {
-	Wrap(ctx context.Context, run *host.Run, data []byte) ([]byte, error)
-	Unwrap(ctx context.Context, run *host.Run, wrapped []byte) ([]byte, error)
-}
-
-const (
-	maxMemoryItem = 512 << 10
-	maxMemoryKey  = 200
-)
-
-func (m memory) Classify(_ context.Context, c *host.Call) (host.Class, error) {
+// Classify implements host.Capability.
+func (working) Classify(_ context.Context, c *host.Call) (host.Class, error) {
 	var in abi.SessionMemory
 	if err := decodeRequest(c, &in); err != nil {
 		return host.Class{}, err
 	}
-	if why := checkMemory(&in); why != "" {
+	if why := memory.Check(&in); why != "" {
 		return host.Class{}, &abi.Error{Code: abi.CodeInvalid, Message: "memory_session: " + why}
 	}
 	class := host.Class{Action: "memoryRead", Kind: host.Observe, Recovery: abi.RecoverTxn, State: in, Resource: policy.Entity{
@@ -55,37 +41,28 @@ func (m memory) Classify(_ context.Context, c *host.Call) (host.Class, error) {
 	return class, nil
 }
 
-func checkMemory(in *abi.SessionMemory) string {
-	switch {
-	case in.Key == "" || len(in.Key) > maxMemoryKey || strings.Contains(in.Key, "/"):
-		return "key must have 1 to " + strconv.Itoa(maxMemoryKey) + " bytes and no /"
-	case !slices.Contains([]string{"append", "window", "get", "set"}, in.Op):
-		return "op must be append, window, get or set"
-	case in.Limit < 0:
-		return "limit must not be negative"
-	case len(in.Value) > maxMemoryItem:
-		return "the value is over " + strconv.Itoa(maxMemoryItem) + " bytes"
-	}
-	for _, item := range in.Items {
-		if len(item) > maxMemoryItem {
-			return "an item is over " + strconv.Itoa(maxMemoryItem) + " bytes"
-		}
-	}
-	return ""
-}
-
-func (m memory) Perform(ctx context.Context, c *host.Call) (host.Output, error) {
+// Perform implements host.Capability.
+func (w working) Perform(ctx context.Context, c *host.Call) (host.Output, error) {
 	in, _ := c.Class.State.(abi.SessionMemory)
+	space := memory.Session{Store: w.store, Sealer: sealer{w.journals, c.Run}, Tenant: c.Run.Tenant, ID: c.Run.Session}
 	switch in.Op {
 	case "append":
-		return m.append(ctx, c, in)
+		ops, err := space.Append(ctx, c.Path, in.Key, in.Items)
+		return host.Output{Derived: true, Ops: ops}, err
 	case "set":
-		return m.set(ctx, c, in)
+		ops, err := space.Set(ctx, in.Key, in.Value)
+		return host.Output{Derived: true, Ops: ops}, err
 	}
 	if err := c.Settle(ctx); err != nil {
 		return host.Output{}, err
 	}
-	out, err := m.read(ctx, c.Run, in)
+	read := space.Get
+	if in.Op == "window" {
+		read = func(ctx context.Context, key string) (abi.SessionMemoryResult, error) {
+			return space.Window(ctx, key, in.Limit)
+		}
+	}
+	out, err := read(ctx, in.Key)
 	if err != nil {
 		return host.Output{}, err
 	}
@@ -93,99 +70,18 @@ func (m memory) Perform(ctx context.Context, c *host.Call) (host.Output, error) 
 	return host.Output{OK: b, Derived: true}, err
 }
 
-func (m memory) set(ctx context.Context, c *host.Call, in abi.SessionMemory) (host.Output, error) {
-	op := store.Op{Key: valueKey(c.Run, in.Key)}
-	if len(in.Value) > 0 && !bytes.Equal(in.Value, []byte("null")) {
-		var err error
-		if op.Value, err = m.sealer.Wrap(ctx, c.Run, in.Value); err != nil {
-			return host.Output{}, err
-		}
-	}
-	return host.Output{Derived: true, Ops: []store.Op{op}}, nil
+// sealer encrypts under the key of a run's session.
+type sealer struct {
+	journals Journals
+	run      *host.Run
 }
 
-func (m memory) append(ctx context.Context, c *host.Call, in abi.SessionMemory) (host.Output, error) {
-	prefix, err := itemPrefix(c, in.Key)
-	if err != nil {
-		return host.Output{}, err
-	}
-	var ops []store.Op
-	for i, item := range in.Items {
-		wrapped, err := m.sealer.Wrap(ctx, c.Run, item)
-		if err != nil {
-			return host.Output{}, err
-		}
-		k := binary.BigEndian.AppendUint32(slices.Clone(prefix), uint32(i))
-		ops = append(ops, store.Op{Key: k, Value: wrapped})
-	}
-	return host.Output{Derived: true, Ops: ops}, nil
+func (s sealer) Wrap(ctx context.Context, data []byte) ([]byte, error) {
+	return s.journals.Wrap(ctx, s.run, data)
 }
 
-func memoryKey(run *host.Run, kind, key string) []byte {
-	return []byte(memoryPrefix + run.Tenant + "/" + run.Session + "/" + kind + "/" + key)
-}
-
-func valueKey(run *host.Run, key string) []byte { return memoryKey(run, "value", key) }
-
-func listPrefix(run *host.Run, key string) []byte { return append(memoryKey(run, "list", key), '/') }
-
-// itemPrefix orders items by the call path that added them, so that a call needs to
-// read nothing to add its own, and adds the same ones when it runs again.
-func itemPrefix(c *host.Call, key string) ([]byte, error) {
-	k := listPrefix(c.Run, key)
-	for part := range strings.SplitSeq(c.Path, "/") {
-		n, err := strconv.ParseUint(part, 10, 32)
-		if err != nil {
-			return nil, fmt.Errorf("session: call path %s: %w", c.Path, err)
-		}
-		k = binary.BigEndian.AppendUint32(k, uint32(n))
-	}
-	return append(k, 0, 0, 0, 0), nil // so that a call's own items come before those of calls below it
-}
-
-func (m memory) read(ctx context.Context, run *host.Run, in abi.SessionMemory) (abi.SessionMemoryResult, error) {
-	var out abi.SessionMemoryResult
-	wrapped, count, err := m.stored(ctx, run, in)
-	if err != nil {
-		return out, err
-	}
-	out.Count = count
-	for _, w := range wrapped {
-		item, err := m.sealer.Unwrap(ctx, run, w)
-		if err != nil {
-			return out, err
-		}
-		out.Items = append(out.Items, item)
-	}
-	if in.Op == "get" && len(out.Items) > 0 {
-		out.Items, out.Value, out.Count = nil, out.Items[0], 0
-	}
-	return out, nil
-}
-
-// stored returns the wrapped values that the request asks for, and the length of the
-// list.
-func (m memory) stored(ctx context.Context, run *host.Run, in abi.SessionMemory) (out [][]byte, count int, err error) {
-	q := store.Query{Prefix: listPrefix(run, in.Key), Reverse: true}
-	if in.Op == "get" {
-		q = store.Query{Prefix: valueKey(run, in.Key), From: valueKey(run, in.Key), Limit: 1}
-	}
-	err = m.store.View(ctx, func(tx store.Tx) error {
-		for item, err := range tx.Scan(q) {
-			if err != nil {
-				return err
-			}
-			if in.Op == "get" && !bytes.Equal(item.Key, q.Prefix) {
-				continue
-			}
-			if count++; in.Limit == 0 || len(out) < in.Limit {
-				out = append(out, item.Value)
-			}
-		}
-		return nil
-	})
-	slices.Reverse(out)
-	return out, count, err
+func (s sealer) Unwrap(ctx context.Context, wrapped []byte) ([]byte, error) {
+	return s.journals.Unwrap(ctx, s.run, wrapped)
 }
 
 // strict decodes one JSON value and refuses unknown fields and anything after it.

@@ -9,14 +9,14 @@ import (
 	"github.com/vespiary/vespiary/abi"
 	"github.com/vespiary/vespiary/host"
 	"github.com/vespiary/vespiary/host/store"
+	"github.com/vespiary/vespiary/memory"
 )
 
 const (
-	sweepEvery   = time.Hour
-	idemKept     = 7 * 24 * time.Hour // how long an idempotency key is remembered
-	sweepBatch   = 1000               // keys deleted at once
-	idemPrefix   = "idem/"
-	memoryPrefix = "memory/"
+	sweepEvery = time.Hour
+	idemKept   = 7 * 24 * time.Hour // how long an idempotency key is remembered
+	sweepBatch = 1000               // keys deleted at once
+	idemPrefix = "idem/"
 )
 
 // sweeper removes what is past its time, now and every hour until the host stops.
@@ -79,7 +79,7 @@ func (s *Service) remove(ctx context.Context, h host.Session) error {
 	if err := s.opt.Journals.Erase(ctx, h.Tenant, h.ID); err != nil {
 		return err
 	}
-	prefixes := append(s.opt.Prefixes(h.Tenant, h.ID), placePrefix(h.Tenant, h.ID), []byte(memoryPrefix+id+"/"))
+	prefixes := append(s.opt.Prefixes(h.Tenant, h.ID), placePrefix(h.Tenant, h.ID), memory.Prefix(h.Tenant, h.ID))
 	for _, p := range prefixes {
 		if err := s.deleteAll(ctx, p, nil); err != nil {
 			return err
