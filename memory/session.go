@@ -92,7 +92,7 @@ func (s Session) Append(ctx context.Context, path, key string, items []json.RawM
 		if err != nil {
 			return nil, err
 		}
-		k := binary.BigEndian.AppendUint32(slices.Clone(prefix), uint32(i)) //nolint:gosec // a request holds far fewer items
+		k := binary.BigEndian.AppendUint32(slices.Clone(prefix), uint32(i))
 		ops = append(ops, store.Op{Key: k, Value: wrapped})
 	}
 	return ops, nil
