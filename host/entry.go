@@ -20,10 +20,9 @@ const (
 	EntryResult   EntryKind = "call.result"    // Outcome; payload: abi.Result
 	EntryUnknown  EntryKind = "call.unknown"   // Outcome; payload: abi.Result
 	EntryChunk    EntryKind = "chunk"          // Chunk; payload: abi.Emit
-	EntryTimer    EntryKind = "timer"          // Timer
 	EntryCancel   EntryKind = "cancel"         // Cancel
 	EntryEnd      EntryKind = "turn.end"       // Ended; payload: abi.Reply
-	EntryAbort    EntryKind = "turn.abort"     // Ended
+	EntryAbort    EntryKind = "turn.abort"     // Ended; the guest gave no reply
 	EntryPark     EntryKind = "park"           // Parked
 	EntryRevert   EntryKind = "revert"         // Revert
 	EntryFence    EntryKind = "fence"          // Fence: a host took the session over, or let it go
@@ -117,12 +116,6 @@ type Outcome struct {
 type Chunk struct {
 	Attempt int `json:"attempt"`
 	Offset  int `json:"offset"` // counts the chunks of the call's attempt from 0
-}
-
-// Timer is a timer set; when due it becomes an event of the session.
-type Timer struct {
-	Name string    `json:"name"`
-	At   time.Time `json:"at"`
 }
 
 // Cancel is a wish to end what runs and what is queued up to and including UpTo.

@@ -86,7 +86,7 @@ func (p *projector) event(ctx context.Context, e host.Entry) (host.StreamEvent, 
 		ev.Type, ev.ID, data = host.StreamCancel, id(0, "cancel", 1, int(e.Seq)), e.Body //nolint:gosec // sequence numbers are small
 	case host.EntryPark:
 		ev.Type, ev.ID, data = host.StreamParked, id(0, "park", 1, int(e.Seq)), e.Body //nolint:gosec // as above
-	case host.EntryOpen, host.EntryTimer, host.EntryFence, host.EntryRevert:
+	case host.EntryOpen, host.EntryFence, host.EntryRevert:
 		return ev, false, nil
 	}
 	if err != nil {

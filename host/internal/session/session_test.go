@@ -139,6 +139,15 @@ func TestGuestFailures(t *testing.T) {
 			if got.Status != host.TurnFailed || got.Error == nil || got.Error.Code != tt.code {
 				t.Errorf("%+v, want %s", got.Error, tt.code)
 			}
+			// A guest that gave a reply ended its turn, whatever the reply says.
+			want := host.EntryAbort
+			if name == "own failure" {
+				want = host.EntryEnd
+			}
+			records, err := w.service.Journal(t.Context(), caller, got.Session, 1, 0)
+			if err != nil || records[len(records)-1].Kind != want {
+				t.Errorf("the journal ends with %+v, want %s (%v)", records[len(records)-1], want, err)
+			}
 			w.mu.Lock()
 			w.guest = echo
 			w.mu.Unlock()

@@ -238,7 +238,7 @@ func (a *actor) end(ctx context.Context, q *queued, p *passing, reply *abi.Reply
 	if err != nil {
 		return host.TurnFailed, err
 	}
-	return e.Status, a.close(ctx, q, e, payload)
+	return e.Status, a.close(ctx, q, host.EntryEnd, e, payload)
 }
 
 // failureOf is why a guest says that its turn failed.
@@ -269,7 +269,7 @@ func (a *actor) abort(ctx context.Context, q *queued, p *passing, status host.Tu
 		e.Usage, e.Calls = p.passage.Used()
 		e.Label = p.passage.Label()
 	}
-	return a.close(ctx, q, e, nil)
+	return a.close(ctx, q, host.EntryAbort, e, nil)
 }
 
 // unprepared ends a turn that cannot begin for a reason of its own: a module that is
@@ -298,13 +298,13 @@ func (a *actor) fail(ctx context.Context, q *queued, failure *abi.Error) error {
 
 // close writes the turn's end together with the session's new head. Events that are
 // accepted meanwhile wait, so that heads are written in the order of their entries.
-func (a *actor) close(ctx context.Context, q *queued, e host.Ended, payload []byte) error {
+func (a *actor) close(ctx context.Context, q *queued, kind host.EntryKind, e host.Ended, payload []byte) error {
 	a.mu.Lock()
 	head := a.after(q, e)
 	op, err := headOp(head)
 	if err == nil {
 		ops := append(a.svc.spent.ops(head, q.turn, e.Usage, a.svc.opt.Now()), op)
-		_, err = a.log.Append(ctx, host.Entry{Kind: host.EntryEnd, Turn: q.turn}, e, payload, ops...)
+		_, err = a.log.Append(ctx, host.Entry{Kind: kind, Turn: q.turn}, e, payload, ops...)
 	}
 	if err == nil {
 		a.head, a.label = head, e.Label

@@ -44,7 +44,7 @@ func (v *view) add(e host.Entry) error {
 		var c host.Cancel
 		err = json.Unmarshal(e.Body, &c)
 		v.cancelled = c.UpTo
-	case host.EntryOpen, host.EntryChunk, host.EntryTimer, host.EntryPark, host.EntryRevert:
+	case host.EntryOpen, host.EntryChunk, host.EntryPark, host.EntryRevert:
 	}
 	if err != nil {
 		return fmt.Errorf("session: entry %d (%s): %w", e.Seq, e.Kind, err)
