@@ -66,6 +66,17 @@ type Usage struct {
 	OutputTokens    int64 `json:"output_tokens,omitempty"`
 	CacheReadTokens int64 `json:"cache_read_tokens,omitempty"` // part of InputTokens
 	CostMicros      int64 `json:"cost_usd_micros,omitempty"`
+	Fuel            int64 `json:"fuel,omitempty"` // of the guests that a call activated
+}
+
+// Plus returns the sum of u and o.
+func (u Usage) Plus(o Usage) Usage {
+	u.InputTokens += o.InputTokens
+	u.OutputTokens += o.OutputTokens
+	u.CacheReadTokens += o.CacheReadTokens
+	u.CostMicros += o.CostMicros
+	u.Fuel += o.Fuel
+	return u
 }
 
 // EmbedRequest asks for one vector per input text.

@@ -29,6 +29,7 @@ type Agent struct {
 	Folders     map[string]string // mounted read-only: name to an absolute path of this machine
 	Roles       []string          // groups of agents that policies may name
 	Budget      Budget            // of each task
+	Turn        Budget            // of each turn, beside the task's
 	Idle        time.Duration     // how long a session without work stays ready; 0: the host's own
 	Retain      time.Duration     // how long a session that ended or idles is kept; 0 keeps it
 }
@@ -38,5 +39,7 @@ type Budget struct {
 	Tokens     int64         `json:"tokens,omitempty"`
 	CostMicros int64         `json:"usd_micros,omitempty"` // millionths of a US dollar
 	Calls      int64         `json:"calls,omitempty"`
-	Time       time.Duration `json:"time_ns,omitempty"` // from the acceptance of the task's event
+	Time       time.Duration `json:"time_ns,omitempty"` // of a task from the acceptance of its event, of a turn while its guest runs
+	Fuel       int64         `json:"fuel,omitempty"`    // of all guests: function entries and loop rounds, and bytes moved
+	Memory     uint64        `json:"memory,omitempty"`  // bytes of linear memory of one guest
 }

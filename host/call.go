@@ -95,6 +95,7 @@ type Class struct {
 	Context   map[string]any  // beyond what the gate computes for every call
 	Recipient []string        // who will learn the arguments
 	Durable   bool            // decision and intent must outlive the host although the call changes nothing
+	Waits     bool            // it does nothing but wait for an event that is on record when it comes: it may be left and made again
 	Unlimited bool            // it may take as long as it takes, unless the guest names a limit
 	Tokens    int64           // estimate that the budget must still hold
 	Child     *Child          // the guest that the call activates; the one that began, when it is entered again

@@ -26,6 +26,13 @@ const (
 	EntryPark     EntryKind = "park"           // Parked
 	EntryRevert   EntryKind = "revert"         // Revert
 	EntryFence    EntryKind = "fence"          // Fence: a host took the session over, or let it go
+	EntryWait     EntryKind = "wait"           // Waits: the turn's guest was dropped until one of them is over
+	EntryApproval EntryKind = "approval"       // Approval: asked, or answered
+	EntrySettle   EntryKind = "settle"         // Settlement: a person said what became of an unknown outcome
+	EntrySnapshot EntryKind = "snapshot"       // Snapshot: the guest's image after a turn was stored
+	EntryMigrate  EntryKind = "migrate"        // Migrated: the session goes on with another module
+	EntryResume   EntryKind = "resume"         // Resumed: a person let a parked session go on
+	EntryErase    EntryKind = "erase"          // Erased: the key of the session's payloads is destroyed next
 )
 
 // MaxPayload is the size that the payload of an entry may have, in bytes. A request or
@@ -91,6 +98,7 @@ type Intent struct {
 	Attempt  int             `json:"attempt"`
 	Run      string          `json:"run"`
 	Module   string          `json:"module"`
+	Approval string          `json:"approval,omitempty"` // id of the approval that let it pass
 	Decision policy.Decision `json:"decision"`
 	Flow     abi.Label       `json:"flow"` // of the context that chose the call
 	Child    *Child          `json:"child,omitempty"`
@@ -124,6 +132,41 @@ type Cancel struct {
 	UpTo int    `json:"up_to"`
 }
 
+// Waits says what the calls of a turn wait for whose guest was dropped.
+type Waits struct {
+	Waiting []abi.Wait `json:"waiting"`
+}
+
+// Snapshot names the image of a session's guest as it was after a turn.
+type Snapshot struct {
+	Turn   int    `json:"turn"`
+	Base   string `json:"base"`             // digest of the module's base image
+	Size   uint64 `json:"size"`             // of linear memory, bytes
+	Pages  int    `json:"pages"`            // that differ from the base
+	Stored int64  `json:"stored"`           // bytes that were new
+	Fuel   int64  `json:"fuel,omitempty"`   // that the guest had used by then
+	Digest string `json:"digest,omitempty"` // keyed digest of the whole state
+}
+
+// Migrated is an upgrade of a session to another module.
+type Migrated struct {
+	From string `json:"from"` // module digests
+	To   string `json:"to"`
+	Mode string `json:"mode"` // UpgradeMigrate or UpgradeReplay
+	By   Caller `json:"by"`
+}
+
+// Resumed lets a parked session go on.
+type Resumed struct {
+	By   Caller `json:"by"`
+	Note string `json:"note,omitempty"`
+}
+
+// Erased says who had a session's payloads destroyed.
+type Erased struct {
+	By Caller `json:"by"`
+}
+
 // Ended is the end of a turn.
 type Ended struct {
 	Task    string     `json:"task"`
@@ -132,7 +175,8 @@ type Ended struct {
 	Error   *abi.Error `json:"error,omitempty"`
 	Usage   abi.Usage  `json:"usage"`
 	Calls   int64      `json:"calls"`
-	Label   abi.Label  `json:"label"` // the session's, after the turn
+	Fuel    int64      `json:"fuel,omitempty"` // that the agent's own guest used; its tools' is in Usage
+	Label   abi.Label  `json:"label"`          // the session's, after the turn
 }
 
 // Parked says why a session was stopped.

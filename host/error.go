@@ -64,6 +64,9 @@ var (
 	ErrCancelled = errors.New("the turn was cancelled")
 	// ErrDiverged means that the guest did not repeat the calls that its journal records.
 	ErrDiverged = errors.New("the guest diverged from its journal")
+	// ErrSuspended means that the guest is dropped while its calls wait: the turn is run again
+	// when one of them is over.
+	ErrSuspended = errors.New("the turn waits")
 	// ErrJournalEnds means that a replayed guest made a call that is not recorded.
 	ErrJournalEnds = errors.New("the journal ends here")
 )

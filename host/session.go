@@ -15,7 +15,10 @@ const (
 	SessionIdle    SessionStatus = "idle"
 	SessionRunning SessionStatus = "running" // a turn is under way or queued
 	SessionWaiting SessionStatus = "waiting" // the last turn waits for an event
-	SessionParked  SessionStatus = "parked"  // stopped until a person looks; Reason says why
+	// SessionSuspended means that a turn is under way and waits, and takes no memory.
+	SessionSuspended SessionStatus = "suspended"
+	SessionErased    SessionStatus = "erased" // its payloads cannot be read again
+	SessionParked    SessionStatus = "parked" // stopped until a person looks; Reason says why
 )
 
 // Session is one durable conversation with one agent.
@@ -33,7 +36,9 @@ type Session struct {
 	Ended   int           `json:"ended"` // of these, ended
 	Waiting []abi.Wait    `json:"waiting,omitempty"`
 	Usage   abi.Usage     `json:"usage"`
-	Label   abi.Label     `json:"label,omitzero"` // of what it has seen, after the last turn that ended
+	Parent  string        `json:"parent,omitempty"` // it was forked from, or the digest of the file it was imported from
+	At      uint64        `json:"at,omitempty"`     // the last entry that it shares with Parent
+	Label   abi.Label     `json:"label,omitzero"`   // of what it has seen, after the last turn that ended
 }
 
 // Invocation asks an agent to handle an event.

@@ -41,6 +41,9 @@ type Decision struct {
 	Policies []Cause  `json:"policies,omitempty"` // those that decided; none for a denial by default
 	Errors   []string `json:"errors,omitempty"`   // evaluation errors; any one makes a denial
 	Set      string   `json:"set"`                // digest of the policy set
+	// Approval is set on a denial that a person may lift: every policy that denies says so
+	// by the annotation @needs_approval, whose text, if any, this is; "approval" without one.
+	Approval string `json:"approval,omitempty"`
 }
 
 // Cause is a policy that decided.

@@ -89,21 +89,12 @@ func (t *Turn) account(o host.Outcome) {
 	if l := meet(t.label, o.Label); !same(l, t.label) {
 		t.label, t.flowOf = l, nil
 	}
-	t.used = add(t.used, o.Usage)
+	t.used = t.used.Plus(o.Usage)
 	switch {
 	case o.Name == abi.CallWait || o.Name == CallReply: // no work of their own
 	case o.Refused:
 		t.refused++
 	default:
 		t.calls++
-	}
-}
-
-func add(a, b abi.Usage) abi.Usage {
-	return abi.Usage{
-		InputTokens:     a.InputTokens + b.InputTokens,
-		OutputTokens:    a.OutputTokens + b.OutputTokens,
-		CacheReadTokens: a.CacheReadTokens + b.CacheReadTokens,
-		CostMicros:      a.CostMicros + b.CostMicros,
 	}
 }

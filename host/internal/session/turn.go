@@ -327,7 +327,7 @@ func (a *actor) close(ctx context.Context, q *queued, kind host.EntryKind, e hos
 func (a *actor) after(q *queued, e host.Ended) host.Session {
 	head := a.head
 	head.Label = e.Label
-	head.Updated, head.Waiting, head.Usage = a.svc.opt.Now().UTC(), e.Waiting, plus(head.Usage, e.Usage)
+	head.Updated, head.Waiting, head.Usage = a.svc.opt.Now().UTC(), e.Waiting, head.Usage.Plus(e.Usage)
 	switch {
 	case len(a.queue) > 1:
 		head.Status, head.Ended, head.Waiting = host.SessionRunning, q.turn, nil
@@ -337,14 +337,6 @@ func (a *actor) after(q *queued, e host.Ended) host.Session {
 		head.Status, head.Ended = host.SessionIdle, head.Turns
 	}
 	return head
-}
-
-func plus(a, b abi.Usage) abi.Usage {
-	a.InputTokens += b.InputTokens
-	a.OutputTokens += b.OutputTokens
-	a.CacheReadTokens += b.CacheReadTokens
-	a.CostMicros += b.CostMicros
-	return a
 }
 
 // park stops the session until a person looks at it.
