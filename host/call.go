@@ -70,6 +70,8 @@ type Call struct {
 	Allowed policy.Decision // set before Perform
 	// Evidence is what a refusal was decided from, in the policy engine's own form.
 	Evidence json.RawMessage
+	// Approval is what a person said to the call, nil for one that nobody was asked about.
+	Approval *Approval
 	// Resume is the guest that an earlier host began the call with.
 	Resume *Child
 	// Ask decides about something that Classify itself must do to find out what the call

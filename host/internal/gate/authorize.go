@@ -154,6 +154,9 @@ func (t *Turn) context(c *host.Call, class host.Class) map[string]any {
 		"path":       c.Path,
 		"argsDigest": c.Digest,
 	}
+	if c.Approval != nil {
+		out["approval"] = approvalOf(c.Approval)
+	}
 	maps.Copy(out, class.Context)
 	return out
 }
@@ -164,6 +167,9 @@ func denial(name string, class host.Class, d policy.Decision) *abi.Error {
 		ids = append(ids, p.ID)
 	}
 	e := &abi.Error{Code: abi.CodeDenied, Policy: strings.Join(ids, ",")}
+	if d.Approval != "" {
+		e.Code = abi.CodeNeedsApproval
+	}
 	about := class.Action + " on " + class.Resource.UID.Type + " " + class.Resource.UID.ID
 	switch {
 	case len(d.Errors) > 0:

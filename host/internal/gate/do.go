@@ -12,6 +12,7 @@ import (
 
 	"github.com/vespiary/vespiary/abi"
 	"github.com/vespiary/vespiary/host"
+	"github.com/vespiary/vespiary/host/store"
 )
 
 // Do is the door. It answers one call of run at path: from the journal, or by
@@ -20,8 +21,7 @@ import (
 func (t *Turn) Do(ctx context.Context, run *host.Run, path, name string, request []byte) (d Delivered, err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			t.gate.opt.Log.ErrorContext(ctx, "panic in a call", "call", name, "path", path, "panic", p, "stack", string(debug.Stack()))
-			err = fmt.Errorf("gate: call %s (%s) panicked: %v", path, name, p)
+			err = t.panicked(ctx, path, name, p)
 		}
 		if err != nil { // also for a tool's caller, who must not take it for the tool's result
 			err = &Fatal{Err: err}
@@ -30,35 +30,87 @@ func (t *Turn) Do(ctx context.Context, run *host.Run, path, name string, request
 	return t.do(ctx, run, path, name, request)
 }
 
+func (t *Turn) panicked(ctx context.Context, path, name string, p any) error {
+	t.gate.opt.Log.ErrorContext(ctx, "panic in a call", "call", name, "path", path, "panic", p, "stack", string(debug.Stack()))
+	return fmt.Errorf("gate: call %s (%s) panicked: %v", path, name, p)
+}
+
+// safely runs what a call does beside its guest.
+func (t *Turn) safely(ctx context.Context, c *host.Call, f *flight, do body) (d Delivered, o *host.Outcome, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			d, o, err = Delivered{}, nil, t.panicked(ctx, c.Path, c.Name, p)
+		}
+	}()
+	return do(ctx, f)
+}
+
 func (t *Turn) do(ctx context.Context, run *host.Run, path, name string, request []byte) (Delivered, error) {
 	c := t.call(run, path, name, request)
 	d, p, ok, err := t.recorded(ctx, c)
 	if ok || err != nil {
 		return d, err
 	}
-	if d, again, err := t.recover(ctx, c, p); !again || err != nil {
+	if f := t.air.shared.at(path); f != nil {
+		return t.joinAgain(f, c)
+	}
+	if err := t.ends(ctx); err != nil {
 		return d, err
 	}
-	if t.opt.Mode == Replay {
-		return d, host.ErrJournalEnds
-	}
-	if errors.Is(context.Cause(ctx), host.ErrStopping) {
-		return d, host.ErrStopping
-	}
-	if runaway := t.runaway(); runaway != nil {
-		return d, runaway
+	if d, again, err := t.recover(ctx, c, p); !again || err != nil {
+		return d, err
 	}
 	limit, refusal := t.classify(ctx, c)
 	if refusal == nil {
 		refusal = t.authorize(ctx, c)
 	}
+	if t.asks(c) {
+		return t.ask(ctx, c, p, limit)
+	}
 	if err := t.intend(ctx, c); err != nil {
 		return d, err
 	}
 	if refusal != nil {
-		return t.refuse(ctx, c, refusal)
+		return two(t.refuse(ctx, c, refusal))
 	}
-	return t.perform(ctx, c, limit)
+	return t.act(ctx, c, limit)
+}
+
+// ends tells why a call that the journal does not answer is not made any more.
+func (t *Turn) ends(ctx context.Context) error {
+	switch {
+	case t.opt.Mode == Replay:
+		return host.ErrJournalEnds
+	case errors.Is(context.Cause(ctx), host.ErrStopping):
+		return host.ErrStopping
+	case t.air.sleeping():
+		return host.ErrSuspended
+	}
+	if runaway := t.runaway(); runaway != nil {
+		return runaway
+	}
+	return nil
+}
+
+// act does what was decided: beside the guest, where that may take long.
+func (t *Turn) act(ctx context.Context, c *host.Call, limit time.Duration) (Delivered, error) {
+	if !t.slow(c) {
+		return two(t.perform(ctx, c, limit))
+	}
+	return t.launch(ctx, c, c.Class.Waits, func(ctx context.Context, _ *flight) (Delivered, *host.Outcome, error) {
+		return t.perform(ctx, c, limit)
+	})
+}
+
+func two(d Delivered, _ *host.Outcome, err error) (Delivered, error) { return d, err }
+
+// slow tells whether a call depends on something that takes its own time.
+func (t *Turn) slow(c *host.Call) bool {
+	if t.opt.Patience <= 0 {
+		return false
+	}
+	return c.Class.Waits || c.Class.Child != nil ||
+		c.Class.Recovery != abi.RecoverTxn && c.Class.Kind.Has(host.Effect|host.Egress)
 }
 
 func (t *Turn) call(run *host.Run, path, name string, request []byte) *host.Call {
@@ -79,7 +131,7 @@ func (t *Turn) intend(ctx context.Context, c *host.Call) error {
 		Action: c.Class.Action, Resource: c.Class.Resource.UID, Detail: c.Class.Resource.UID.ID,
 		Kind: c.Class.Kind, Recovery: recoveryOf(c),
 		Run: c.Run.ID, Module: c.Run.Module, Decision: c.Allowed, Flow: t.Label(), Child: c.Class.Child,
-		Evidence: c.Evidence,
+		Evidence: c.Evidence, Approval: approvedBy(c),
 	}, c.Request)
 	if c.Begun.IsZero() {
 		c.Begun = e.Time
@@ -97,17 +149,17 @@ func recoveryOf(c *host.Call) abi.Recovery {
 	return c.Class.Recovery
 }
 
-func (t *Turn) refuse(ctx context.Context, c *host.Call, refusal *abi.Error) (Delivered, error) {
+func (t *Turn) refuse(ctx context.Context, c *host.Call, refusal *abi.Error) (Delivered, *host.Outcome, error) {
 	t.gate.opt.Observer.Refused(c.Name, refusal.Code)
-	d, err := t.record(ctx, c, host.EntryResult, abi.Result{Error: refusal}, host.Output{Derived: true, Refused: true}, 0)
+	d, o, err := t.record(ctx, c, host.EntryResult, abi.Result{Error: refusal}, host.Output{Derived: true, Refused: true}, 0)
 	t.opt.Journal.Flush()
-	return d, err
+	return d, o, err
 }
 
 // defaultLimit bounds a call that names no limit of its own.
 const defaultLimit = 10 * time.Minute
 
-func (t *Turn) perform(ctx context.Context, c *host.Call, limit time.Duration) (Delivered, error) {
+func (t *Turn) perform(ctx context.Context, c *host.Call, limit time.Duration) (Delivered, *host.Outcome, error) {
 	defer t.release(c.Class.Tokens)
 	if t.opt.Mode == Dry || t.opt.Mode == Shadow && c.Class.Kind.Has(host.Effect|host.Egress) {
 		return t.refuse(ctx, c, &abi.Error{Code: abi.CodeUnavailable, Message: c.Name + " is allowed, and is not performed in a rehearsal"})
@@ -119,20 +171,33 @@ func (t *Turn) perform(ctx context.Context, c *host.Call, limit time.Duration) (
 	begun := t.gate.opt.Now()
 	out, err := t.gate.opt.Capabilities[c.Name].Perform(callCtx, c)
 	took := t.gate.opt.Now().Sub(begun)
-	failure, fatal := t.failure(ctx, c, err)
+	failure, fatal := t.failure(callCtx, c, err)
 	done(codeOf(failure), out.Usage)
 	if fatal != nil {
-		return Delivered{}, fatal
+		return Delivered{}, nil, fatal
 	}
 	result := abi.Result{OK: out.OK, Labels: out.Labels, Error: failure}
 	if failure != nil {
 		result.OK, result.Labels, out.Ops = nil, nil, nil
 	}
-	d, err := t.record(ctx, c, host.EntryResult, result, out, took)
+	if codeOf(failure) == abi.CodeUnknownOutcome {
+		if out.Ops, err = t.unknown(c); err != nil {
+			return Delivered{}, nil, err
+		}
+	}
+	d, o, err := t.record(ctx, c, host.EntryResult, result, out, took)
 	if c.Class.Recovery == abi.RecoverRetry {
 		t.opt.Journal.Flush() // what was paid for should not wait for the next commit
 	}
-	return d, err
+	return d, o, err
+}
+
+// unknown returns what is written together with an outcome that nobody knows.
+func (t *Turn) unknown(c *host.Call) ([]store.Op, error) {
+	if t.opt.Unknown == nil {
+		return nil, nil
+	}
+	return t.opt.Unknown(c)
 }
 
 // within bounds a call's time by the limit that the guest named, or else by the
@@ -155,7 +220,7 @@ func codeOf(e *abi.Error) abi.Code {
 }
 
 // record appends the call's end and accounts for it.
-func (t *Turn) record(ctx context.Context, c *host.Call, kind host.EntryKind, r abi.Result, out host.Output, took time.Duration) (Delivered, error) {
+func (t *Turn) record(ctx context.Context, c *host.Call, kind host.EntryKind, r abi.Result, out host.Output, took time.Duration) (Delivered, *host.Outcome, error) {
 	if r.Error == nil && len(r.OK) == 0 {
 		r.OK = json.RawMessage("{}")
 	}
@@ -165,29 +230,29 @@ func (t *Turn) record(ctx context.Context, c *host.Call, kind host.EntryKind, r 
 		r = abi.Result{Error: &abi.Error{Code: abi.CodeInternal, Message: c.Name + " gave a result that is not JSON"}}
 		o.Code, out.Ops = r.Error.Code, nil
 		if b, err = json.Marshal(r); err != nil {
-			return Delivered{}, err
+			return Delivered{}, nil, err
 		}
 	}
 	if len(b) > host.MaxPayload {
 		o.Code, out.Ops = abi.CodeInvalid, nil
 		if b, err = json.Marshal(abi.Result{Error: &abi.Error{Code: o.Code, Message: tooLarge(c.Name, "result", len(b))}}); err != nil {
-			return Delivered{}, err
+			return Delivered{}, nil, err
 		}
 	}
 	e, err := t.opt.Journal.Append(ctx, host.Entry{Kind: kind, Turn: c.Run.Turn, Path: c.Path}, o, b, out.Ops...)
 	if err != nil {
-		return Delivered{}, err
+		return Delivered{}, nil, err
 	}
 	if len(out.Ops) > 0 {
 		t.dirty.Store(true)
 	}
 	if t.opt.Journal.Waiting() > maxWaiting { // a guest that never acts must not fill the memory
 		if err := t.opt.Journal.Commit(ctx); err != nil {
-			return Delivered{}, err
+			return Delivered{}, nil, err
 		}
 	}
 	t.account(o)
-	return Delivered{Result: b, Time: e.Time, Seq: e.Seq}, nil
+	return Delivered{Result: b, Time: e.Time, Seq: e.Seq}, &o, nil
 }
 
 // maxWaiting is how many bytes of observations may wait for a commit.
@@ -211,12 +276,12 @@ func (t *Turn) settle(ctx context.Context) error {
 
 // failure turns what a capability returned into the call's result, or into an error
 // that ends the turn: the host stops, or the journal failed under it.
-func (t *Turn) failure(turn context.Context, c *host.Call, err error) (*abi.Error, error) {
+func (t *Turn) failure(call context.Context, c *host.Call, err error) (*abi.Error, error) {
 	if err == nil {
 		return nil, nil
 	}
-	cause := context.Cause(turn)
-	if errors.Is(cause, host.ErrStopping) {
+	cause := context.Cause(call)
+	if errors.Is(cause, host.ErrStopping) || errors.Is(cause, host.ErrSuspended) {
 		return nil, cause
 	}
 	if fatal, ok := errors.AsType[*Fatal](err); ok {
@@ -225,16 +290,16 @@ func (t *Turn) failure(turn context.Context, c *host.Call, err error) (*abi.Erro
 	once := recoveryOf(c) == abi.RecoverOnce && c.Class.Kind.Has(host.Effect)
 	result, isResult := errors.AsType[*abi.Error](err)
 	switch {
-	case once && errors.Is(err, context.Canceled), once && errors.Is(cause, host.ErrCancelled):
+	case once && errors.Is(err, context.Canceled) && !errors.Is(cause, context.DeadlineExceeded), once && errors.Is(cause, host.ErrCancelled):
 		return &abi.Error{Code: abi.CodeUnknownOutcome, Message: c.Name + " was interrupted; it may have happened"}, nil
 	case errors.Is(cause, host.ErrCancelled):
 		return &abi.Error{Code: abi.CodeCancelled, Message: "the turn was cancelled"}, nil
 	case isResult:
 		return result, nil
-	case errors.Is(err, context.DeadlineExceeded):
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled) && errors.Is(cause, context.DeadlineExceeded):
 		return &abi.Error{Code: abi.CodeTimeout, Message: c.Name + " took longer than its time limit" + mayHave(once), Retryable: !once}, nil
 	}
-	t.gate.opt.Log.ErrorContext(turn, "call failed", "call", c.Name, "path", c.Path, "session", c.Run.Session, "error", err)
+	t.gate.opt.Log.ErrorContext(call, "call failed", "call", c.Name, "path", c.Path, "session", c.Run.Session, "error", err)
 	return &abi.Error{Code: abi.CodeInternal, Message: c.Name + " failed inside the host; its log says why"}, nil
 }
 

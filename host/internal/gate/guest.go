@@ -23,6 +23,7 @@ type Guest struct {
 
 	calls   int // made so far
 	started map[int]*started
+	ended   sync.Once
 
 	mu    sync.Mutex
 	clock time.Time
@@ -39,6 +40,7 @@ type started struct {
 
 // Guest begins an activation whose clock starts at begun.
 func (t *Turn) Guest(run *host.Run, begun time.Time) *Guest {
+	t.air.enter()
 	return &Guest{turn: t, run: run, clock: begun, started: map[int]*started{}}
 }
 
@@ -114,12 +116,10 @@ func (g *Guest) advance(to time.Time) {
 
 // Finish waits for the calls that the guest started and did not wait for: none of
 // them may act after its turn.
-func (g *Guest) Finish(ctx context.Context) error {
+func (g *Guest) Finish(context.Context) error {
 	for _, s := range g.started {
-		select {
-		case <-s.done:
-		case <-ctx.Done():
-			return context.Cause(ctx)
+		if !g.turn.until(s.done) {
+			return host.ErrSuspended
 		}
 		if s.err != nil {
 			return s.err
@@ -128,9 +128,11 @@ func (g *Guest) Finish(ctx context.Context) error {
 	return nil
 }
 
-// Drain waits until no call of the guest is under way. The context of its calls must
-// have ended, so that they do.
+// Drain ends the activation: it waits until nothing of the guest is under way that is
+// not left to the turn. The context of its calls must have ended, or the guest have been
+// dropped.
 func (g *Guest) Drain() {
+	g.ended.Do(g.turn.air.leave)
 	for _, s := range g.started {
 		<-s.done
 	}
@@ -147,8 +149,10 @@ func (g *Guest) start(ctx context.Context, request []byte) ([]byte, error) {
 	s := &started{path: g.next(), name: in.Name, done: make(chan struct{})}
 	id := g.calls
 	g.started[id] = s
+	g.turn.air.enter()
 	go func() {
 		defer close(s.done)
+		defer g.turn.air.leave()
 		s.d, s.err = g.turn.Do(ctx, g.run, s.path, in.Name, in.Request)
 	}()
 	return ok(abi.Started{ID: id})

@@ -55,10 +55,13 @@ func (t *Turn) recorded(ctx context.Context, c *host.Call) (d Delivered, p *past
 	if p == nil {
 		return d, nil, false, nil
 	}
-	t.reach(p)
 	if err := p.same(c); err != nil {
+		if t.opt.Lenient {
+			return d, nil, false, nil
+		}
 		return d, nil, false, err
 	}
+	t.reach(p)
 	if p.outcome == nil {
 		return d, p, false, nil
 	}
@@ -88,6 +91,10 @@ func (p *past) same(c *host.Call) error {
 	if name == c.Name && was == c.Digest {
 		return nil
 	}
+	return diverged(c, name, was)
+}
+
+func diverged(c *host.Call, name, was string) error {
 	return fmt.Errorf("%w: at call %s the journal has %s (%.12s), the guest asks for %s (%.12s)", host.ErrDiverged, c.Path, name, was, c.Name, c.Digest)
 }
 
@@ -129,6 +136,10 @@ func (t *Turn) recover(ctx context.Context, c *host.Call, p *past) (d Delivered,
 		Code:    abi.CodeUnknownOutcome,
 		Message: "the host crashed while " + c.Name + " was under way; it may have happened and is not repeated: check before trying again",
 	}}
-	d, err = t.record(ctx, c, host.EntryUnknown, result, host.Output{Derived: true}, 0)
+	ops, err := t.unknown(c)
+	if err != nil {
+		return d, false, err
+	}
+	d, _, err = t.record(ctx, c, host.EntryUnknown, result, host.Output{Derived: true, Ops: ops}, 0)
 	return d, false, err
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/vespiary/vespiary/abi"
 	"github.com/vespiary/vespiary/host"
+	"github.com/vespiary/vespiary/host/store"
 	"github.com/vespiary/vespiary/policy"
 )
 
@@ -24,9 +25,29 @@ type TurnOptions struct {
 	Budget  host.Budget
 	Expires time.Time // of the task; zero: never
 	Label   abi.Label // of the session with the turn's event
-	// Waiting, when set, is told what a suspended call waits for, and nil when it
-	// goes on.
-	Waiting func(path string, waits []abi.Wait)
+	// Patience is how long a blocked guest stays in memory. When every guest of the turn
+	// has been blocked for as long, their calls go on without them and fail for the guests
+	// with host.ErrSuspended; 0 keeps guests for ever.
+	Patience time.Duration
+	// From is the passage that was suspended: its calls under way belong to this one.
+	From *Turn
+	// Life ends with the turn, and with it the calls that go on without their guest.
+	// Required with Patience.
+	Life context.Context //nolint:containedctx // it outlives the context of any one call
+	// Approvals asks a person about a call that policy would let pass with an approval.
+	// Without it such a call is denied.
+	Approvals Approvals
+	// Unknown, when set, returns what is to be written together with an unknown outcome.
+	Unknown func(c *host.Call) ([]store.Op, error)
+	// Lenient takes calls that differ from the record for calls that are not on record,
+	// instead of a divergence.
+	Lenient bool
+}
+
+// Approvals asks people. Ask returns the answered or expired approval, at once when it was
+// answered before, and may take as long as the approval lives.
+type Approvals interface {
+	Ask(ctx context.Context, question host.Approval) (host.Approval, error)
 }
 
 // Turn is the passage of one turn's calls through the gate: the activations of the
@@ -35,6 +56,7 @@ type Turn struct {
 	gate *Gate
 	opt  TurnOptions
 	past map[string]*past
+	air  *air
 
 	dirty atomic.Bool // ops of recorded results wait for a commit
 
@@ -49,7 +71,10 @@ type Turn struct {
 
 // Begin starts the passage of a turn.
 func (g *Gate) Begin(opt TurnOptions) (*Turn, error) {
-	t := &Turn{gate: g, opt: opt, label: opt.Label, past: map[string]*past{}}
+	t := &Turn{gate: g, opt: opt, label: opt.Label, past: map[string]*past{}, air: newAir()}
+	if opt.From != nil {
+		t.air = opt.From.air.again()
+	}
 	for _, e := range opt.Past {
 		if err := t.remember(e); err != nil {
 			return nil, fmt.Errorf("session %s, entry %d: %w", opt.Session, e.Seq, err)

@@ -75,7 +75,9 @@ func (t *Turn) waited(ctx context.Context, c *host.Call) ([]int, Delivered, erro
 
 // waitLive waits for enough calls and records which ones are delivered.
 func (g *Guest) waitLive(ctx context.Context, in abi.WaitFor, c *host.Call) ([]int, Delivered, error) {
-	g.untilDone(in)
+	if !g.turn.until(g.enough(in)) {
+		return nil, Delivered{}, host.ErrSuspended
+	}
 	ids := []int{}
 	for _, id := range in.IDs {
 		if s := g.started[id]; s.isDone() {
@@ -107,9 +109,9 @@ func (s *started) isDone() bool {
 	}
 }
 
-// untilDone returns when in.Min of the calls are done. A turn that ends ends its
-// calls, so it needs no way out of its own.
-func (g *Guest) untilDone(in abi.WaitFor) {
+// enough returns a channel that is closed when in.Min of the calls are done. A turn that
+// ends, and one whose guest is dropped, ends its calls, so it needs no way out of its own.
+func (g *Guest) enough(in abi.WaitFor) <-chan struct{} {
 	done := make(chan struct{}, len(in.IDs))
 	for _, id := range in.IDs {
 		s := g.started[id]
@@ -118,9 +120,14 @@ func (g *Guest) untilDone(in abi.WaitFor) {
 			done <- struct{}{}
 		}()
 	}
-	for range in.Min {
-		<-done
-	}
+	all := make(chan struct{})
+	go func() {
+		defer close(all)
+		for range in.Min {
+			<-done
+		}
+	}()
+	return all
 }
 
 // collect makes the guest's answer of the delivered calls.
@@ -131,7 +138,9 @@ func (g *Guest) collect(in abi.WaitFor, ids []int, d Delivered) ([]byte, error) 
 		if s == nil {
 			return nil, host.ErrDiverged
 		}
-		<-s.done
+		if !g.turn.until(s.done) {
+			return nil, host.ErrSuspended
+		}
 		if s.err != nil {
 			return nil, s.err
 		}
