@@ -21,9 +21,10 @@ const module = "github.com/vespiary/vespiary"
 // package that no row covers may import none.
 var layers = map[string][]string{
 	// Leaves.
-	".":              {},
-	"abi":            {},
-	"host/store/...": {},
+	".":                      {},
+	"abi":                    {},
+	"host/internal/netguard": {},
+	"host/store/...":         {},
 
 	// Who may act, what is remembered, what may run: they never know the host.
 	"memory/...":   {"abi", "host/store"},
@@ -41,7 +42,13 @@ var layers = map[string][]string{
 	"host/internal/session/...": {"abi", "host", "host/store", "memory", "policy"},
 	"host/internal/store/...":   {"host/store/..."},
 	"host/internal/telemetry":   {"abi", "host"},
-	"host/internal/tool/...":    {"abi", "host", "host/store", "policy"},
+	"host/internal/tool/...":    {"abi", "host", "host/internal/netguard", "host/store", "policy"},
+	"host/internal/webhook":     {"abi", "host", "host/internal/netguard", "host/store"},
+
+	// Within a part, what is prepared or kept knows neither engines nor actors.
+	"host/internal/runtime/image":    {},
+	"host/internal/runtime/prepare":  {"host/internal/runtime/wasm/format"},
+	"host/internal/session/snapshot": {"host", "host/store"},
 
 	// What a person works with. It reads modules, and reaches the host itself over
 	// HTTP or through an interface of its own.
@@ -73,6 +80,7 @@ var owners = map[string][]string{
 	"github.com/fsnotify/fsnotify":             {"host/internal/cli"},
 	"github.com/goccy/go-yaml":                 {"host/internal/config/strict"},
 	"github.com/google/go-cmp":                 {"host/store/storetest", "host/internal/api/apitest"},
+	"github.com/klauspost/compress":            {"host/internal/journal", "host/internal/session/snapshot", "host/internal/store"}, // a format each, with bounds of its own
 	"github.com/labstack/echo/v4":              {"host/internal/api/..."},
 	"github.com/oklog/ulid/v2":                 {"host/internal/session"},
 	"github.com/prometheus/client_golang":      {"host/internal/telemetry"},
@@ -122,6 +130,12 @@ func TestImportsAreCaught(t *testing.T) {
 			[]string{module + "/host/internal/session", "net/http"},
 			[]string{"host/internal/gate must not import host/internal/session"},
 		},
+		{
+			"host/internal/session/snapshot",
+			[]string{module + "/host/store", module + "/host/internal/session", "github.com/klauspost/compress/zstd"},
+			[]string{"host/internal/session/snapshot must not import host/internal/session"},
+		},
+		{"host/internal/netguard", []string{module + "/host"}, []string{"host/internal/netguard must not import host"}},
 		{"abi", []string{module + "/host/store"}, []string{"abi must not import host/store"}},
 		{"policy/cedar", []string{module + "/host"}, []string{"policy/cedar must not import host"}},
 		{"plugins/agents/loop", []string{module + "/host"}, []string{"plugins/agents/loop must not import host"}},

@@ -74,3 +74,12 @@ type Wait struct {
 	At    time.Time     `json:"at,omitzero"`
 	After time.Duration `json:"after_ns,omitempty"`
 }
+
+// Migration is the input of the optional export migrate of a new module: it takes over a
+// session from the module From after its turn Turn. State is what the old module's optional
+// export save returned, null without one.
+type Migration struct {
+	From  string          `json:"from"` // digest
+	Turn  int             `json:"turn"`
+	State json.RawMessage `json:"state"`
+}

@@ -31,6 +31,7 @@ type Agent struct {
 	Budget      Budget            // of each task
 	Turn        Budget            // of each turn, beside the task's
 	Idle        time.Duration     // how long a session without work stays ready; 0: the host's own
+	MaxAge      time.Duration     // of a session; 0: none. Then it takes no more events and its turn ends
 	Retain      time.Duration     // how long a session that ended or idles is kept; 0 keeps it
 }
 

@@ -64,6 +64,7 @@ type Call struct {
 	Request json.RawMessage // a JSON object, handles resolved
 	Digest  string          // keyed digest of the request as the guest made it
 	Key     string          // idempotency key, unique to session, branch epoch and path
+	Fuel    int64           // that guests used for it, as Perform adds them up
 	Attempt int             // counts from 1; more after a crash
 	Begun   time.Time       // when its first attempt was recorded
 	Class   Class           // set before Perform
@@ -72,6 +73,8 @@ type Call struct {
 	Evidence json.RawMessage
 	// Approval is what a person said to the call, nil for one that nobody was asked about.
 	Approval *Approval
+	// Intent is what an earlier host recorded of the call, nil for one that it did not begin.
+	Intent *Intent
 	// Resume is the guest that an earlier host began the call with.
 	Resume *Child
 	// Ask decides about something that Classify itself must do to find out what the call

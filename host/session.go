@@ -38,7 +38,15 @@ type Session struct {
 	Usage   abi.Usage     `json:"usage"`
 	Parent  string        `json:"parent,omitempty"` // it was forked from, or the digest of the file it was imported from
 	At      uint64        `json:"at,omitempty"`     // the last entry that it shares with Parent
+	Origin  *Origin       `json:"origin,omitempty"`
 	Label   abi.Label     `json:"label,omitzero"`   // of what it has seen, after the last turn that ended
+}
+
+// Origin is the module that a session's first turns are replayed with, where that is not
+// the one that it began with: upgrades up to the entry Seq are part of it.
+type Origin struct {
+	Module string `json:"module"`
+	Seq    uint64 `json:"seq"`
 }
 
 // Invocation asks an agent to handle an event.

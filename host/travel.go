@@ -33,6 +33,7 @@ type Signal struct {
 	Session string
 	Name    string
 	Content []abi.Content
+	Data    json.RawMessage // any JSON
 	// IdempotencyKey and Body are those of an Invocation.
 	IdempotencyKey string
 	Body           []byte

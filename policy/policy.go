@@ -42,7 +42,8 @@ type Decision struct {
 	Errors   []string `json:"errors,omitempty"`   // evaluation errors; any one makes a denial
 	Set      string   `json:"set"`                // digest of the policy set
 	// Approval is set on a denial that a person may lift: every policy that denies says so
-	// by the annotation @needs_approval, whose text, if any, this is; "approval" without one.
+	// by the annotation @needs_approval, and a permit holds besides. It is the text of the
+	// annotation, of the first by id if several deny; "approval" if that has none.
 	Approval string `json:"approval,omitempty"`
 }
 

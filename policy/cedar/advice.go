@@ -35,16 +35,21 @@ func (v *vocabulary) advice(msg string) string {
 		return nearest(actionID(m[1]), v.actionNames())
 	}
 	if m := unknownAttr.FindStringSubmatch(msg); m != nil {
+		if m[2] == "User" && slices.Contains(attributes(v.schema.Entities["Run"].Shape), m[1]) {
+			return "write principal is Run in the scope, since the principal of approve is a User"
+		}
 		return fmt.Sprintf("%s has %s", m[2], listed(attributes(v.schema.Entities[types.EntityType(m[2])].Shape)))
 	}
 	if m := unguarded.FindStringSubmatch(msg); m != nil {
 		return fmt.Sprintf("test for it first: write if … has %s then … else …", m[1])
 	}
 	switch {
+	case strings.HasSuffix(msg, "is not in the context of approve"):
+		return "write principal is Run in the scope, or name there the actions that have it"
 	case strings.Contains(msg, "is not in the context of"):
 		return "name in the scope the actions that have it"
 	case notApplicable.MatchString(msg):
-		return `the principal is always a Run (write principal in Agent::"name"), and each action takes the resource that vespiary.cedarschema says`
+		return `the principal is a Run (write principal in Agent::"name"), or for approve a User, and each action takes the resource that vespiary.cedarschema says`
 	case emptySet.MatchString(msg):
 		return "name at least one element"
 	default:
@@ -69,6 +74,10 @@ func condensed(msgs []string) []string {
 		slices.Sort(lacking[attr])
 		out = append(out, fmt.Sprintf("attribute `%s` is not in the context of %s", attr, listed(lacking[attr])))
 	}
+	out = slices.DeleteFunc(out, func(s string) bool {
+		onRun := strings.Replace(s, "on entity type `User` not found", "on entity type `Run` not found", 1)
+		return onRun != s && slices.Contains(msgs, onRun)
+	})
 	unknown := func(s string) bool { return strings.HasPrefix(s, "unrecognized") }
 	if slices.ContainsFunc(out, unknown) {
 		out = slices.DeleteFunc(out, notApplicable.MatchString)

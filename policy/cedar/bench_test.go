@@ -39,7 +39,7 @@ func BenchmarkConvert(b *testing.B) {
 func manyPolicies(b *testing.B, n int) map[string][]byte {
 	b.Helper()
 	files := map[string][]byte{}
-	for _, name := range []string{"limits.cedar", "agents.cedar", "files.cedar", "tools.cedar"} {
+	for _, name := range []string{"limits.cedar", "agents.cedar", "approvals.cedar", "files.cedar", "tools.cedar"} {
 		src, err := fs.ReadFile(Starter(), name)
 		if err != nil {
 			b.Fatal(err)

@@ -49,7 +49,7 @@ func (c *compiler) statement(file string, st statement) {
 	}
 	info := describe(file, st, parsed)
 	ok := c.identify(&info)
-	for _, fault := range c.set.words.check(parsed) {
+	for _, fault := range c.set.words.check(&info, parsed) {
 		fault.File, fault.Line, fault.Policy = file, st.line, info.ID
 		c.report(fault)
 		ok = false
@@ -153,13 +153,14 @@ func (c *compiler) add(info Policy, p *cedarlang.Policy) {
 	c.set.index.add(cedarlang.PolicyID(info.ID), p)
 }
 
-// check validates a policy strictly against the schema.
-func (v *vocabulary) check(p *cedarlang.Policy) []*Problem {
+// check validates a policy strictly against the schema, and what it says of approval.
+func (v *vocabulary) check(info *Policy, p *cedarlang.Policy) []*Problem {
+	parsed := (*ast.Policy)(p.AST())
 	var problems []*Problem
-	for _, msg := range v.faults((*ast.Policy)(p.AST())) {
+	for _, msg := range v.faults(parsed) {
 		problems = append(problems, &Problem{What: msg, Fix: v.advice(msg)})
 	}
-	return problems
+	return append(problems, v.checkApproval(info, parsed)...)
 }
 
 func (v *vocabulary) faults(p *ast.Policy) []string {

@@ -79,7 +79,7 @@ func TestCompileProblems(t *testing.T) {
 		},
 		{
 			"far from any word", `@id("a") permit (principal in Wombat::"x", action, resource);`,
-			[]string{"p.cedar:1: policy \"a\": unrecognized entity type `Wombat`; use one of Agent, File, Folder, Group, MemorySpace, Model, Module, NetHost, Provider, Role, Run, Session, Task, Tenant, Tool, ToolSet, User"},
+			[]string{"p.cedar:1: policy \"a\": unrecognized entity type `Wombat`; use one of Agent, Approval, File, Folder, Group, MemorySpace, Model, Module, NetHost, Provider, Role, Run, Session, Task, Tenant, Tool, ToolSet, User"},
 		},
 		{
 			"unknown attribute", `@id("a") permit (principal, action == Action::"fileRead", resource) when { resource.insde };`,
@@ -90,26 +90,37 @@ func TestCompileProblems(t *testing.T) {
 			[]string{"p.cedar:1: policy \"a\": attribute `method` is not in the context of callModel, embed, emit, reply, resolveName; name in the scope the actions that have it"},
 		},
 		{
-			"optional attribute", `@id("a") permit (principal, action, resource) when { context.now < principal.task.expiresAt };`,
+			"optional attribute", `@id("a") permit (principal is Run, action, resource) when { context.now < principal.task.expiresAt };`,
 			[]string{"p.cedar:1: policy \"a\": unable to guarantee safety of access to optional attribute `expiresAt` on entity type `Task`; test for it first: write if … has expiresAt then … else …"},
 		},
 		{
 			"group as an action", `@id("a") permit (principal, action == Action::"observe", resource);`,
-			[]string{"p.cedar:1: policy \"a\": unable to find an applicable action given the policy scope constraints; the principal is always a Run (write principal in Agent::\"name\"), and each action takes the resource that vespiary.cedarschema says"},
+			[]string{"p.cedar:1: policy \"a\": unable to find an applicable action given the policy scope constraints; the principal is a Run (write principal in Agent::\"name\"), or for approve a User, and each action takes the resource that vespiary.cedarschema says"},
 		},
 		{
 			"agent as principal", `@id("a") permit (principal == Agent::"x", action, resource);`,
-			[]string{"p.cedar:1: policy \"a\": unable to find an applicable action given the policy scope constraints; the principal is always a Run (write principal in Agent::\"name\"), and each action takes the resource that vespiary.cedarschema says"},
+			[]string{"p.cedar:1: policy \"a\": unable to find an applicable action given the policy scope constraints; the principal is a Run (write principal in Agent::\"name\"), or for approve a User, and each action takes the resource that vespiary.cedarschema says"},
 		},
 		{
 			"no action at all", `@id("a") permit (principal, action in [], resource);`,
 			[]string{
 				"p.cedar:1: policy \"a\": empty set literals are forbidden in policies; name at least one element",
-				"p.cedar:1: policy \"a\": unable to find an applicable action given the policy scope constraints; the principal is always a Run (write principal in Agent::\"name\"), and each action takes the resource that vespiary.cedarschema says",
+				"p.cedar:1: policy \"a\": unable to find an applicable action given the policy scope constraints; the principal is a Run (write principal in Agent::\"name\"), or for approve a User, and each action takes the resource that vespiary.cedarschema says",
 			},
 		},
 		{
-			"wrong types", `@id("a") permit (principal, action, resource) when { principal.depth == "0" };`,
+			"a run's words about a person", `@id("a") forbid (principal, action, resource) when { principal.depth > 1 || context.left.calls == 0 };`,
+			[]string{
+				"p.cedar:1: policy \"a\": attribute `depth` on entity type `User` not found; write principal is Run in the scope, since the principal of approve is a User",
+				"p.cedar:1: policy \"a\": attribute `left` is not in the context of approve; write principal is Run in the scope, or name there the actions that have it",
+			},
+		},
+		{
+			"attribute of no principal", `@id("a") permit (principal, action, resource) when { principal.nope };`,
+			[]string{"p.cedar:1: policy \"a\": attribute `nope` on entity type `Run` not found; Run has agent, depth, module, parent, task, user"},
+		},
+		{
+			"wrong types", `@id("a") permit (principal is Run, action, resource) when { principal.depth == "0" };`,
 			[]string{"p.cedar:1: policy \"a\": the types Long and String are not compatible; compare it with vespiary.cedarschema"},
 		},
 		{
@@ -231,7 +242,7 @@ func TestCompileKeepsItsOwnBytes(t *testing.T) {
 // Inputs on which recursion could run away, each as large as the limits allow. All
 // but those that break a limit are grammatical, so that checker and evaluator run.
 func TestCompileHostileInput(t *testing.T) {
-	const room = maxStatement - 100
+	const room = maxStatement - 150
 	chain := func(unit, end string) string {
 		return strings.Repeat(unit, room/len(unit)) + end
 	}
@@ -260,7 +271,7 @@ func TestCompileHostileInput(t *testing.T) {
 		"records":       nested("{a:", "1", "}") + " == {a:1}",
 	} {
 		t.Run(name, func(t *testing.T) {
-			set, err := Compile(map[string][]byte{"p.cedar": []byte(`@id("a") permit (principal, action, resource) when { ` + condition + ` };`)})
+			set, err := Compile(map[string][]byte{"p.cedar": []byte(`@id("a") @needs_approval forbid (principal is Run, action, resource) when { ` + condition + ` } unless { context has approval };`)})
 			if err != nil {
 				messages(t, err)
 				return
@@ -271,7 +282,7 @@ func TestCompileHostileInput(t *testing.T) {
 }
 
 func FuzzCompile(f *testing.F) {
-	for _, name := range []string{"limits.cedar", "agents.cedar", "tools.cedar", "files.cedar"} {
+	for _, name := range []string{"limits.cedar", "agents.cedar", "approvals.cedar", "tools.cedar", "files.cedar"} {
 		src, err := fs.ReadFile(Starter(), name)
 		if err != nil {
 			f.Fatal(err)
@@ -279,6 +290,7 @@ func FuzzCompile(f *testing.F) {
 		f.Add(src)
 	}
 	f.Add([]byte("@id(\"\\u{1}\") permit(principal is Run in Agent::\"a\",action in[],resource)when{if 1 then[]else{a:-1}};"))
+	f.Add([]byte("@id(\"a\") @needs_approval(\"\") forbid(principal,action in Action::\"effect\",resource)unless{context has approval.by};"))
 	f.Fuzz(func(t *testing.T, src []byte) {
 		set, err := Compile(map[string][]byte{"p.cedar": src})
 		if err != nil {

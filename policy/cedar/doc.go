@@ -15,6 +15,21 @@
 //     missing, a forbid on an ancestor would silently not apply.
 //   - An IPv4 address written as IPv6 is decided as the IPv4 address it is.
 //
+// A forbid may leave a call to a person: with the annotation @needs_approval, or
+// @needs_approval("what the person is shown"), it denies unless the call comes with an
+// approval of exactly its arguments.
+//
+//	@id("big-writes")
+//	@needs_approval("writing files needs a yes")
+//	forbid (principal, action == Action::"fileWrite", resource)
+//	unless { context has approval && context.approval.digest == context.argsDigest };
+//
+// Where only such policies stand between a call and a permit, policy.Decision.Approval
+// says so. Compile refuses an annotation that can never come true: on a permit, on a
+// forbid that does not look at context.approval, or on one that covers an action whose
+// context has none. Who may answer is decided in turn, by the action approve, whose
+// principal is a User where that of all others is a Run.
+//
 // Policies are indexed by scope, so that the cost of a decision follows the number
 // of policies that could apply, not the size of the set. The index changes neither
 // decisions nor reasons.

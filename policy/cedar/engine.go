@@ -70,6 +70,9 @@ func (s *Set) decide(q *query) policy.Decision {
 	if d.Allowed || verdict == cedarlang.Deny {
 		d.Policies = s.causes(diag.Reasons)
 	}
+	if !d.Allowed && len(d.Errors) == 0 {
+		d.Approval = s.approval(q, d.Policies)
+	}
 	return d
 }
 

@@ -52,7 +52,7 @@ func TestDecision(t *testing.T) {
 // an unrelated permit alike.
 func TestEvaluationErrorDenies(t *testing.T) {
 	for _, effect := range []string{"forbid", "permit"} {
-		set := compile(t, open+"\n@id(\"errs\") "+effect+` (principal, action, resource) when { context.left.tokens + 1 == 0 };`)
+		set := compile(t, open+"\n@id(\"errs\") "+effect+` (principal is Run, action, resource) when { context.left.tokens + 1 == 0 };`)
 		r := ask("callModel", model(), base(map[string]any{"left": budget(math.MaxInt64, 1, 1)}))
 		d := New(set).Authorize(t.Context(), r)
 		if d.Allowed || len(d.Policies) > 0 || len(d.Errors) != 1 || !strings.HasPrefix(d.Errors[0], `policy "errs" (p.cedar:2) could not be evaluated, which denies: `) {

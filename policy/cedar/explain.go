@@ -13,8 +13,9 @@ import (
 )
 
 // Explain says in sentences, one a line, why d is the answer to r: the policies
-// that permitted or forbade it with file and line, what could not be evaluated, or
-// that nothing permits it and which policies came near. d must come from this set.
+// that permitted or forbade it with file and line, what could not be evaluated, that
+// nothing permits it and which policies came near, and whether a person may approve
+// it. d must come from this set.
 func (s *Set) Explain(r *policy.Request, d policy.Decision) string {
 	var lines []string
 	verb := "forbidden"
@@ -25,10 +26,30 @@ func (s *Set) Explain(r *policy.Request, d policy.Decision) string {
 		lines = append(lines, s.sentence(verb+" by policy ", c.ID))
 	}
 	lines = append(lines, d.Errors...)
-	if len(lines) == 0 && r != nil {
-		lines = s.unpermitted(r)
+	lines = append(lines, s.remedy(d)...)
+	if r != nil && len(d.Errors) == 0 && (len(d.Policies) == 0 || s.unasked(d)) {
+		lines = append(lines, s.unpermitted(r)...)
 	}
 	return strings.Join(lines, "\n")
+}
+
+// remedy says whether a person may lift a denial that policies leave to one.
+func (s *Set) remedy(d policy.Decision) []string {
+	switch {
+	case d.Approval == unnamedApproval:
+		return []string{"a person may approve this call"}
+	case d.Approval != "":
+		return []string{"a person may approve this call: " + d.Approval}
+	case s.unasked(d):
+		return []string{"nobody is asked to approve it, because an approval lifts a forbid and permits nothing"}
+	default:
+		return nil
+	}
+}
+
+// unasked reports whether only the lack of a permit keeps an approval from helping.
+func (s *Set) unasked(d policy.Decision) bool {
+	return !d.Allowed && d.Approval == "" && len(d.Errors) == 0 && s.liftable(d.Policies)
 }
 
 // sentence names a policy and gives its @why, if it has one.

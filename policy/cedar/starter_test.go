@@ -177,7 +177,7 @@ func TestStarterExamples(t *testing.T) {
 			extra = append(extra, p.ID)
 		}
 	}
-	want := []string{"support-calls-main", "writer-edits-drafts", "support-creates-issues", "support-reads-the-docs"}
+	want := []string{"support-calls-main", "writes-need-a-yes", "leads-approve-for-support", "sending-takes-two", "writer-edits-drafts", "support-creates-issues", "support-reads-the-docs"}
 	if diff := cmp.Diff(want, extra); diff != "" {
 		t.Error(diff)
 	}

@@ -30,7 +30,8 @@ const widenFrom = 3
 //
 // The text compiles together with this set and was tried on every request. Where a
 // permit cannot help, because a policy forbids or the request does not fit the
-// schema, a note says so and nothing wider is suggested.
+// schema, a note says so and nothing wider is suggested. Calls that need an approval
+// besides stay subject to it, which a note says too.
 func (s *Set) Suggest(denied []Recorded) Suggestion {
 	var out Suggestion
 	var wants []want
@@ -45,10 +46,10 @@ func (s *Set) Suggest(denied []Recorded) Suggestion {
 	if len(wants) > 0 {
 		text := s.render(grants(wants))
 		notes := s.try(text, wants)
-		out.Notes = append(out.Notes, notes...)
 		if len(notes) == 0 {
-			out.Policies = text
+			out.Policies, notes = text, stillAsked(wants)
 		}
+		out.Notes = append(out.Notes, notes...)
 	}
 	slices.Sort(out.Notes)
 	out.Notes = slices.Compact(out.Notes)
@@ -62,6 +63,18 @@ type want struct {
 	groups                  []types.EntityUID // the resource's parents
 	owned                   string            // a condition that names the resource by its owner
 	reads                   bool
+	asks                    string // the policies that leave it to a person, if any
+}
+
+// stillAsked names what a person must approve even with the permits.
+func stillAsked(wants []want) []string {
+	var notes []string
+	for _, w := range wants {
+		if w.asks != "" {
+			notes = append(notes, fmt.Sprintf("%v %s %v: with a permit, a person is asked to approve each call, by policy %s", w.agent, w.action.ID, w.resource, w.asks))
+		}
+	}
+	return notes
 }
 
 // want says what a permit must cover, or why none can help.
@@ -77,8 +90,12 @@ func (s *Set) want(r Recorded) (want, string) {
 		return want{}, fmt.Sprintf("%s: already permitted by policy %s", subject, s.named(d.Policies))
 	case len(d.Errors) > 0:
 		return want{}, fmt.Sprintf("%s: cannot be decided, and no permit changes that: %s", subject, strings.Join(d.Errors, "; "))
-	case len(d.Policies) > 0:
+	case d.Approval != "":
+		return want{}, fmt.Sprintf("%s: left to a person by policy %s, which no permit replaces; approve the call, or change that policy", subject, s.named(d.Policies))
+	case len(d.Policies) > 0 && !s.liftable(d.Policies):
 		return want{}, fmt.Sprintf("%s: forbidden by policy %s, which no permit overrides; change that policy if it is wrong", subject, s.named(d.Policies))
+	case q.request.Principal.Type == "User":
+		return want{}, fmt.Sprintf("%s: who may approve is not for a suggestion; write a permit by hand", subject)
 	case !hasAgent:
 		return want{}, fmt.Sprintf("%s: the run is in no agent that a policy could name; write a permit by hand", subject)
 	}
@@ -86,6 +103,7 @@ func (s *Set) want(r Recorded) (want, string) {
 	return want{
 		recorded: r, agent: agent, action: q.request.Action, resource: q.request.Resource,
 		groups: resource.Parents.Slice(), owned: ownership(q, resource), reads: s.words.onlyReads(q.request.Action),
+		asks: s.named(d.Policies),
 	}, ""
 }
 
@@ -275,7 +293,7 @@ func (s *Set) try(text string, wants []want) []string {
 	}
 	var notes []string
 	for _, w := range wants {
-		if _, d := wider.replay(w.recorded); !d.Allowed {
+		if _, d := wider.replay(w.recorded); !d.Allowed && d.Approval == "" {
 			notes = append(notes, fmt.Sprintf("%v %s %v: no permit for it could be found; write one by hand", w.agent, w.action.ID, w.resource))
 		}
 	}

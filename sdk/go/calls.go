@@ -76,7 +76,9 @@ func (c *Context) EmitText(text string) error { return c.Emit(abi.Text(text)) }
 // Progress tells the caller how far the turn is.
 func (c *Context) Progress(p abi.Progress) error { return c.do(emit, abi.Emit{Progress: &p}, nil) }
 
-// Await suspends the guest until one of the events arrives, and returns it.
+// Await suspends the guest until one of the events arrives, and returns it. It can
+// wait for timers and for signals with a name, for as long as that takes: minutes
+// or months, in which the guest holds no memory and the host may restart.
 func (c *Context) Await(events ...abi.Wait) (abi.Event, error) {
 	var out abi.Event
 	return out, c.do(await, abi.Await{For: events}, &out)

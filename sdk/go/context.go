@@ -11,9 +11,10 @@ import (
 	"github.com/vespiary/vespiary/sdk/go/internal/guest"
 )
 
-// Context is a guest's way to its host for the length of one call of the guest.
-// It is for one goroutine: parallel work goes through Go and All, which keep the
-// order of host calls the same when the host runs a turn again.
+// Context is a guest's way to its host for the length of one call of the guest:
+// after that its calls end with abi.CodeCancelled. It is for one goroutine:
+// parallel work goes through Go and All, which keep the order of host calls the
+// same when the host runs a turn again.
 type Context struct {
 	host    guest.Host // nil in Wasm
 	timeout time.Duration
@@ -24,7 +25,9 @@ type Context struct {
 }
 
 func newContext(h guest.Host) *Context {
-	return &Context{host: h, lanes: &lanes{root: &Context{host: h}}}
+	ls := &lanes{}
+	ls.root = &Context{host: h, lanes: ls}
+	return &Context{host: h, lanes: ls}
 }
 
 // WithTimeout returns a context whose host calls each end with abi.CodeTimeout
@@ -37,6 +40,9 @@ func (c *Context) WithTimeout(d time.Duration) *Context {
 
 // do makes one host call and decodes its result into out, unless out is nil.
 func (c *Context) do(k capability, request, out any) error {
+	if c.lanes.closed {
+		return late(k)
+	}
 	body, err := c.encode(request)
 	if err != nil {
 		return fault(abi.CodeInvalid, "%s: the request does not encode: %v", k.name, err)

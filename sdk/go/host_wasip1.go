@@ -26,21 +26,10 @@ func (c *Context) warn(message string)  { block.Tell(logWarn, []byte(message)) }
 func (c *Context) error(message string) { block.Tell(logError, []byte(message)) }
 
 //go:wasmexport handle
-func exportHandle() int32 { return serve(guest.Plugin.Handle) } //nolint:unused // the host calls it
+func exportHandle() int32 { return guest.Serve(guest.Running().Handle) } //nolint:unused // the host calls it
 
 //go:wasmexport describe
-func exportDescribe() int32 { return serve(guest.Plugin.Describe) } //nolint:unused // the host calls it
+func exportDescribe() int32 { return guest.Serve(guest.Plugin.Describe) } //nolint:unused // the host calls it
 
 //go:wasmexport call
-func exportCall() int32 { return serve(guest.Plugin.Call) } //nolint:unused // the host calls it
-
-// serve returns 0, or 1 with an error set, as Extism's hosts expect.
-func serve(export func(guest.Host, []byte) ([]byte, error)) int32 { //nolint:unused // the exports do
-	out, err := export(nil, block.Input())
-	if err != nil {
-		block.Fail(err.Error())
-		return 1
-	}
-	block.Output(out)
-	return 0
-}
+func exportCall() int32 { return guest.Serve(guest.Plugin.Call) } //nolint:unused // the host calls it

@@ -17,6 +17,7 @@ type lanes struct {
 	root    *Context // makes the calls call_start and call_wait themselves
 	all     []*lane
 	waiting map[int]*lane // by the id of the started call
+	closed  bool
 }
 
 // lane runs one function. It is suspended wherever that function makes a host call.
@@ -39,11 +40,19 @@ func (ls *lanes) start(body func(*lane)) {
 	l.resume()
 }
 
-// close ends the lanes that nothing waited for: their calls return cancelled.
+// close ends the turn: the calls of lanes that nothing waited for return
+// cancelled, and so does every later one. The ids of started calls begin anew at
+// the next event, so that a Context which outlives its own must not use them.
 func (ls *lanes) close() {
+	ls.closed = true
 	for _, l := range ls.all {
 		l.stop()
 	}
+	ls.all, ls.waiting = nil, nil
+}
+
+func late(k capability) *abi.Error {
+	return fault(abi.CodeCancelled, "%s: the turn that this Context belongs to has ended", k.name)
 }
 
 // step waits until a started call is done and resumes its lane.
@@ -77,7 +86,7 @@ func (l *lane) exchange(k capability, request []byte) abi.Result {
 	}
 	l.lanes.waiting[started.ID] = l
 	if !l.yield(struct{}{}) {
-		return abi.Result{Error: fault(abi.CodeCancelled, "%s: the turn ended before the call did", k.name)}
+		return abi.Result{Error: late(k)}
 	}
 	return l.answer
 }
@@ -95,6 +104,10 @@ type Future[T any] struct {
 // Future is waited for. Only host calls overlap: computation takes turns.
 func Go[T any](c *Context, f func(*Context) (T, error)) *Future[T] {
 	future := &Future[T]{lanes: c.lanes}
+	if c.lanes.closed {
+		future.done, future.err = true, late(callStart)
+		return future
+	}
 	c.lanes.start(func(l *lane) {
 		inner := *c
 		inner.via = l.exchange

@@ -20,22 +20,41 @@ type Registered struct{}
 // returns ends the turn. A reply without a status is done. An error, or a panic,
 // is a reply that failed.
 func Agent(f func(*Context, abi.Event) (abi.Reply, error)) Registered {
-	guest.Plugin.SetAgent(func(h guest.Host, e abi.Event) abi.Reply {
-		c := newContext(h)
-		defer c.lanes.close()
-		reply, err := guarded(c, func(c *Context) (abi.Reply, error) { return f(c, e) })
-		switch {
-		case err != nil:
-			reply.Status, reply.Error = abi.StatusFailed, Explain(err)
-			if e, ok := errors.AsType[*abi.Error](err); ok {
-				reply.Code = e.Code
-			}
-		case reply.Status == "":
-			reply.Status = abi.StatusDone
-		}
-		return reply
+	return AgentOf(func(_ *struct{}, c *Context, e abi.Event) (abi.Reply, error) { return f(c, e) })
+}
+
+// AgentOf is Agent with a state: S is zero when the session begins, and f finds
+// it as the turn before left it, however long ago that was. f may be a method:
+//
+//	var _ = vespiary.AgentOf((*counter).handle)
+//
+// A turn that is run again finds the state that it found the first time. State
+// of which other versions of the plugin are to know is handed over by packages
+// save and migrate.
+func AgentOf[S any](f func(*S, *Context, abi.Event) (abi.Reply, error)) Registered {
+	guest.Plugin.SetAgent(guest.Agent{
+		Begin: func() any { return new(S) },
+		Handle: func(state any, h guest.Host, e abi.Event) abi.Reply {
+			c := newContext(h)
+			defer c.lanes.close()
+			return ended(guarded(c, func(c *Context) (abi.Reply, error) { return f(state.(*S), c, e) })) //nolint:errcheck // Begin made it
+		},
 	})
 	return Registered{}
+}
+
+// ended completes the reply of an agent.
+func ended(reply abi.Reply, err error) abi.Reply {
+	switch {
+	case err != nil:
+		reply.Status, reply.Error = abi.StatusFailed, Explain(err)
+		if e, ok := errors.AsType[*abi.Error](err); ok {
+			reply.Code = e.Code
+		}
+	case reply.Status == "":
+		reply.Status = abi.StatusDone
+	}
+	return reply
 }
 
 // Done is a reply of one text that ends the turn.
@@ -125,11 +144,22 @@ func toolError(err error) abi.ToolResult {
 }
 
 // Explain says what an error means in words for a model or a person: that of a
-// denied host call names the policies that decided.
+// denied host call names the policies that decided, and what must not simply be
+// tried again says so.
 func Explain(err error) string {
 	text := err.Error()
-	if e, ok := errors.AsType[*abi.Error](err); ok && e.Policy != "" {
+	e, ok := errors.AsType[*abi.Error](err)
+	if !ok {
+		return text
+	}
+	if e.Policy != "" {
 		text += " (policy " + e.Policy + ")"
+	}
+	switch e.Code {
+	case abi.CodeUnknownOutcome:
+		text += " (do not repeat it unless you find out that it did not happen)"
+	case abi.CodeNeedsApproval:
+		text += " (it was not done, and repeating it does not help before a person approves it)"
 	}
 	return text
 }

@@ -12,6 +12,8 @@ import (
 
 	"github.com/vespiary/vespiary/abi"
 	vespiary "github.com/vespiary/vespiary/sdk/go"
+	"github.com/vespiary/vespiary/sdk/go/migrate"
+	"github.com/vespiary/vespiary/sdk/go/save"
 	"github.com/vespiary/vespiary/sdk/go/vespiarytest"
 )
 
@@ -51,17 +53,6 @@ var (
 		return map[string]any{"f": func() {}}, nil
 	})
 )
-
-// act is what the package's one agent does; a test sets it.
-var act func(*vespiary.Context, abi.Event) (abi.Reply, error)
-
-var _ = vespiary.Agent(func(c *vespiary.Context, e abi.Event) (abi.Reply, error) { return act(c, e) })
-
-// run lets the agent run f and returns its reply.
-func run(h *vespiarytest.Host, f func(c *vespiary.Context) error) abi.Reply {
-	act = func(c *vespiary.Context, _ abi.Event) (abi.Reply, error) { return abi.Reply{}, f(c) }
-	return h.Send(abi.Event{Type: abi.EventMessage})
-}
 
 func TestToolResults(t *testing.T) {
 	text := func(s string) []abi.Content { return []abi.Content{abi.Text(s)} }
@@ -125,6 +116,10 @@ func TestRegisterPanics(t *testing.T) {
 			vespiary.Tool("a", "", func(*vespiary.Context, point) (string, error) { return "", nil }, abi.ToolAnnotations{}, abi.ToolAnnotations{})
 		},
 		"a second agent": func() { vespiary.Agent(act) },
+		"a second save":  func() { save.State(func(*notebook) (int, error) { return 0, nil }) },
+		"a second migrate": func() {
+			migrate.State(func(*notebook, abi.Migration, int) error { return nil })
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			defer func() {

@@ -67,6 +67,7 @@ type wasmHost struct {
 	output  []byte
 	err     string
 	logs    []string
+	asked   []string // requests to capabilities
 }
 
 // newWasmHost instantiates a guest, whose every capability answer performs.
@@ -136,6 +137,7 @@ func (h *wasmHost) capabilities(t *testing.T, r wazero.Runtime, names []string) 
 	user := r.NewHostModuleBuilder(abi.NamespaceUser)
 	for _, name := range names {
 		user = user.NewFunctionBuilder().WithFunc(func(_ context.Context, b uint64) uint64 {
+			h.asked = append(h.asked, string(h.bytes(b)))
 			return h.block(h.answer(name, bytes.Clone(h.bytes(b))))
 		}).Export(name)
 	}
@@ -210,6 +212,9 @@ func (h *wasmHost) setting(key string) uint64 {
 func (h *wasmHost) call(t *testing.T, export string, input []byte) ([]byte, error) {
 	t.Helper()
 	h.input, h.output, h.err = input, nil, ""
+	if len(h.lengths) == 0 {
+		h.memory = h.memory[:8]
+	}
 	results, err := h.module.ExportedFunction(export).Call(t.Context())
 	if err != nil {
 		return nil, err

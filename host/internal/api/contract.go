@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"io"
 	"iter"
 
 	"github.com/vespiary/vespiary/host"
@@ -32,6 +33,62 @@ type Sessions interface {
 	Cancel(ctx context.Context, c host.Caller, session string) (host.Session, error)
 }
 
+// Durable is what can be done with sessions because they are on record. Errors and
+// tenants are as with Sessions; the same service implements both.
+type Durable interface {
+	Approvals
+	Settlements
+	Travel
+	Archive
+	// Signal accepts the event durably and returns at once, as Invoke does.
+	Signal(ctx context.Context, in host.Signal) (host.Turn, error)
+	// Unpark lets a parked session go on.
+	Unpark(ctx context.Context, c host.Caller, session, note string) (host.Session, error)
+	// Erase destroys the key of the session's payloads. What remains can be verified.
+	Erase(ctx context.Context, c host.Caller, session string) (host.Session, error)
+}
+
+// Approvals are the questions that calls wait for people to answer.
+type Approvals interface {
+	Approvals(ctx context.Context, c host.Caller, f host.ApprovalFilter) ([]host.Approval, error)
+	Approval(ctx context.Context, c host.Caller, id string) (host.Approval, error)
+	// Answer answers a pending question once; it decides whether the caller may. An
+	// approval that is not pending any more is host.ErrConflict.
+	Answer(ctx context.Context, c host.Caller, id string, a host.Answer) (host.Approval, error)
+}
+
+// Settlements are about calls of which nobody knows whether they happened.
+type Settlements interface {
+	Unsettled(ctx context.Context, c host.Caller) ([]host.Unsettled, error)
+	// Settle records what a person found out; s.By is the caller.
+	Settle(ctx context.Context, c host.Caller, session string, s host.Settlement) (host.Unsettled, error)
+}
+
+// Travel goes to other points of a session's past, and to other modules.
+type Travel interface {
+	// Fork opens a session that shares the past up to the entry at; 0 is the newest.
+	Fork(ctx context.Context, c host.Caller, session string, at uint64) (host.Session, error)
+	// Revert hides what follows the entry to.
+	Revert(ctx context.Context, c host.Caller, session string, to uint64) (host.Session, error)
+	// Replay runs what is on record again and keeps nothing of it. It may take as long
+	// as the session took.
+	Replay(ctx context.Context, c host.Caller, session string, o host.ReplayOptions) (host.Replayed, error)
+	Diff(ctx context.Context, c host.Caller, a, b string) (host.Comparison, error)
+	// Upgrade lets the session go on with another module, or changes nothing.
+	Upgrade(ctx context.Context, c host.Caller, session string, o host.UpgradeOptions) (host.Upgraded, error)
+}
+
+// Archive takes sessions out of a host and into another one, and checks them.
+type Archive interface {
+	// Export writes the session with a trailer that tells that it is whole. It writes
+	// nothing before it knows that the session is there.
+	Export(ctx context.Context, c host.Caller, session string, w io.Writer) error
+	// Import makes a session of what Export wrote, all or nothing; agent "" is the one
+	// that the file names.
+	Import(ctx context.Context, c host.Caller, agent string, r io.Reader) (host.Session, error)
+	Verify(ctx context.Context, c host.Caller, session string) (host.Verified, error)
+}
+
 // Agents lists the agents that a caller may invoke, by name.
 type Agents interface {
 	List(ctx context.Context, c host.Caller) []host.AgentInfo
@@ -46,6 +103,13 @@ type Admin interface {
 	Decisions(ctx context.Context, c host.Caller, deniedOnly bool, limit int) ([]host.DecisionRecord, error)
 	// Reload reads configuration and policies again, all or nothing.
 	Reload(ctx context.Context, c host.Caller) error
+}
+
+// Backup copies all that a host keeps while it runs. It decides itself whether the
+// caller may.
+type Backup interface {
+	// Backup writes a copy of one moment, with a trailer that tells that it is whole.
+	Backup(ctx context.Context, c host.Caller, w io.Writer) error
 }
 
 // Authenticator tells whose a key is. An unknown, revoked or expired key is

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"bufio"
 	"bytes"
 	"encoding/json"
 	"errors"
@@ -24,6 +25,18 @@ func Decode(r *http.Request, v any, strict bool) ([]byte, error) {
 		return nil, err
 	}
 	return body, decode(body, v, strict)
+}
+
+// DecodeOptional is a strict Decode for a request that may have no body at all: v then
+// stays as it is.
+func DecodeOptional(r *http.Request, v any) error {
+	in := bufio.NewReader(r.Body)
+	if _, err := in.Peek(1); errors.Is(err, io.EOF) {
+		return nil
+	}
+	r.Body = io.NopCloser(in)
+	_, err := Decode(r, v, true)
+	return err
 }
 
 // jsonMedia refuses a media type that is not JSON; none at all is taken for JSON.

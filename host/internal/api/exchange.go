@@ -49,3 +49,15 @@ func Serving(ctx context.Context, limit time.Duration) (context.Context, context
 	release := s.onDrain(cancel)
 	return ctx, func() { release(); cancel() }
 }
+
+// Working runs what may take long and can be begun again: it ends with the request, and
+// when the server begins to stop.
+func Working(r *http.Request, work func(ctx context.Context) error) error {
+	ctx, cancel := Serving(r.Context(), 0)
+	defer cancel()
+	err := work(ctx)
+	if err != nil && ctx.Err() != nil && r.Context().Err() == nil {
+		return host.Errorf(host.ErrUnavailable, "the host is stopping; ask again when it is back: %w", err)
+	}
+	return err
+}

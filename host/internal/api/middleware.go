@@ -8,9 +8,9 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
-	"os"
 	"regexp"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"time"
 
@@ -57,7 +57,10 @@ func (s *Server) deadlines(c echo.Context) {
 	rc := http.NewResponseController(c.Response())
 	_ = rc.SetWriteDeadline(time.Time{}) // that of the request before on this connection
 	if hasBody(c.Request()) {
-		arrive := s.limits.Arrive + time.Duration(s.bodyLimit(c)/slowest)*time.Second
+		arrive := s.limits.Arrive
+		if t := s.route(c); t == nil || !t.Stream {
+			arrive += time.Duration(s.bodyLimit(c)/slowest) * time.Second
+		}
 		_ = rc.SetReadDeadline(s.opts.Now().Add(arrive))
 	}
 	c.Response().Before(func() { _ = rc.SetWriteDeadline(s.opts.Now().Add(s.limits.Write)) })
@@ -118,12 +121,15 @@ func unwrapped(err error) string {
 	return err.Error()
 }
 
-// level keeps what probes ask every few seconds out of the ordinary log.
+// probes are what is asked every few seconds.
+var probes = []string{"/healthz", "/readyz", "/ping", "/metrics"}
+
+// level keeps probes out of the ordinary log.
 func level(path string, status int) slog.Level {
 	switch {
 	case status >= http.StatusInternalServerError:
 		return slog.LevelError
-	case path == "/healthz" || path == "/readyz" || path == "/metrics":
+	case slices.Contains(probes, path):
 		return slog.LevelDebug
 	}
 	return slog.LevelInfo
@@ -231,6 +237,10 @@ func (s *Server) received(next echo.HandlerFunc) echo.HandlerFunc {
 		if !hasBody(r) {
 			return next(c)
 		}
+		if t := s.route(c); t != nil && t.Stream {
+			r.Body = s.streamed(c)
+			return next(c)
+		}
 		body, err := readBody(r, s.bodyLimit(c))
 		if err != nil {
 			c.Response().Header().Set("Connection", "close") // the rest is not worth reading
@@ -239,22 +249,4 @@ func (s *Server) received(next echo.HandlerFunc) echo.HandlerFunc {
 		r.Body = io.NopCloser(bytes.NewReader(body))
 		return next(c)
 	}
-}
-
-// readBody reads up to limit bytes. A body that says it is larger is refused unread.
-func readBody(r *http.Request, limit int64) ([]byte, error) {
-	tooLarge := host.Errorf(codeTooLarge, "the body is larger than %d bytes; send less, or raise the limit in the configuration", limit)
-	if r.ContentLength > limit {
-		return nil, tooLarge
-	}
-	body, err := io.ReadAll(io.LimitReader(r.Body, limit+1))
-	switch {
-	case errors.Is(err, os.ErrDeadlineExceeded):
-		return nil, host.Errorf(codeTimeout, "the body did not arrive in time; send it faster")
-	case err != nil:
-		return nil, host.Errorf(host.ErrInvalid, "the body broke off: %w; send it again", err)
-	case int64(len(body)) > limit:
-		return nil, tooLarge
-	}
-	return body, nil
 }

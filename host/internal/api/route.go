@@ -16,6 +16,9 @@ type Route struct {
 	// server. The body it reads is in memory already, and within the limit.
 	Serve func(w http.ResponseWriter, r *http.Request) error
 	Open  bool // needs no key
+	// Stream leaves a body that is too large for memory to be read by Serve, which
+	// returns the body's own errors unchanged. Such a route is Long, too.
+	Stream bool
 	// Long requests wait for agents: they have no time limit of their own and are
 	// counted apart from the others, so that waiting does not block working.
 	Long bool

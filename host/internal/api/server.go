@@ -21,12 +21,15 @@ import (
 
 // Options configure a Server. Auth and Now are needed.
 type Options struct {
-	Routes      []Route // of all dialects
-	Auth        Authenticator
-	Now         func() time.Time
-	Ready       func(ctx context.Context) error // nil: always; its error is shown on /readyz
-	Metrics     http.Handler                    // nil: no /metrics
-	MetricsOpen bool                            // /metrics without a key
+	Routes []Route // of all dialects
+	Auth   Authenticator
+	Now    func() time.Time
+	Ready  func(ctx context.Context) error // nil: always; its error is shown on /readyz
+	// Busy returns how many turns run, and since when there are none, or some; a zero
+	// time leaves the server to notice that itself. Nil: none ever.
+	Busy        func() (turns int, since time.Time)
+	Metrics     http.Handler // nil: no /metrics
+	MetricsOpen bool         // /metrics without a key
 	// Hosts are names that the Host header may hold besides those of loopback. On a
 	// connection from elsewhere an empty list allows every name.
 	Hosts  []string
@@ -49,6 +52,7 @@ type Server struct {
 	quick    chan struct{} // slots of requests
 	long     chan struct{} // slots of Long requests
 	rates    *rates
+	pulse    *pulse
 	cert     *certificate       // nil without TLS
 	drain    context.CancelFunc // begins the stop
 	onDrain  func(f func()) (release func() bool)
@@ -98,6 +102,7 @@ func newServer(o Options) *Server {
 		quick:    make(chan struct{}, l.Requests),
 		long:     make(chan struct{}, l.Long),
 		rates:    newRates(l, o.Now),
+		pulse:    &pulse{status: pingIdle, since: o.Now()},
 		onDrain:  func(f func()) func() bool { return context.AfterFunc(drain, f) },
 		drain:    stop,
 		stopping: func() bool { return drain.Err() != nil },
@@ -164,6 +169,7 @@ func (s *Server) own() []Route {
 	routes := []Route{
 		{Method: http.MethodGet, Path: "/healthz", Open: true, Serve: healthy},
 		{Method: http.MethodGet, Path: "/readyz", Open: true, Serve: s.ready},
+		{Method: http.MethodGet, Path: "/ping", Open: true, Serve: s.ping},
 	}
 	if s.opts.Metrics != nil {
 		routes = append(routes, Route{
@@ -189,13 +195,22 @@ func healthy(w http.ResponseWriter, _ *http.Request) error {
 
 // ready says whether new work is welcome.
 func (s *Server) ready(w http.ResponseWriter, r *http.Request) error {
+	if err := s.refusing(r.Context()); err != nil {
+		return err
+	}
+	return WriteJSON(w, http.StatusOK, health{"ok"})
+}
+
+// refusing returns why new work is not welcome, nil when it is.
+func (s *Server) refusing(ctx context.Context) error {
 	if s.stopping() {
 		return host.Errorf(host.ErrUnavailable, "the host is stopping; use another or wait until it is back")
 	}
-	if s.opts.Ready != nil {
-		if err := s.opts.Ready(r.Context()); err != nil {
-			return host.Errorf(host.ErrUnavailable, "the host is not ready: %w", err)
-		}
+	if s.opts.Ready == nil {
+		return nil
 	}
-	return WriteJSON(w, http.StatusOK, health{"ok"})
+	if err := s.opts.Ready(ctx); err != nil {
+		return host.Errorf(host.ErrUnavailable, "the host is not ready: %w", err)
+	}
+	return nil
 }

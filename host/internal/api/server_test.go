@@ -174,7 +174,7 @@ func TestLongAnswer(t *testing.T) {
 		}
 	})
 	long.Long = true
-	addr, _ := serve(t, api.Options{Routes: []api.Route{long}, Limits: api.Limits{Arrive: 5 * time.Millisecond, Work: time.Millisecond, Body: 10}})
+	addr, _ := serve(t, api.Options{Routes: []api.Route{long}, Limits: api.Limits{Arrive: 25 * time.Millisecond, Work: time.Millisecond, Body: 10}})
 	for _, body := range []string{"{}", ""} {
 		want(t, post(t, "http://"+addr+"/x", body), 200, "")
 	}

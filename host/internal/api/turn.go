@@ -30,13 +30,16 @@ func WaitsFor(t host.Turn) []string {
 	return nil
 }
 
-// event describes an event in a few words: type, name and when a timer is due.
+// event describes an event in a few words: type, name and when a timer is due, or a
+// question expires.
 func event(w abi.Wait) string {
 	s := string(w.Type)
 	if w.Name != "" {
 		s += fmt.Sprintf(" %q", w.Name)
 	}
 	switch {
+	case !w.At.IsZero() && w.Type == abi.EventApproval:
+		return s + " until " + w.At.UTC().Format(time.RFC3339)
 	case !w.At.IsZero():
 		return s + " at " + w.At.UTC().Format(time.RFC3339)
 	case w.After > 0:

@@ -22,10 +22,10 @@ func TestWaitsFor(t *testing.T) {
 		{host.Turn{Status: host.TurnDone}, nil},
 		{host.Turn{Status: host.TurnFailed}, nil},
 		{host.Turn{Status: host.TurnRunning, Waiting: []abi.Wait{
-			{Type: abi.EventApproval, Name: "pay"},
+			{Type: abi.EventApproval, Name: "pay", At: apitest.Epoch},
 			{Type: abi.EventTimer, At: apitest.Epoch},
 			{Type: abi.EventTimer, Name: "t", After: time.Minute},
-		}}, []string{`approval "pay"`, "timer at 2030-01-02T03:04:05Z", `timer "t" after 1m0s`}},
+		}}, []string{`approval "pay" until 2030-01-02T03:04:05Z`, "timer at 2030-01-02T03:04:05Z", `timer "t" after 1m0s`}},
 	} {
 		if got := api.WaitsFor(c.turn); !slices.Equal(got, c.want) {
 			t.Errorf("%+v: %q, want %q", c.turn, got, c.want)

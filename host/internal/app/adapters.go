@@ -2,13 +2,11 @@ package app
 
 import (
 	"context"
-	"errors"
 	"time"
 
 	"github.com/vespiary/vespiary/host"
 	"github.com/vespiary/vespiary/host/internal/gate"
 	"github.com/vespiary/vespiary/host/internal/journal"
-	"github.com/vespiary/vespiary/host/internal/runtime"
 	"github.com/vespiary/vespiary/host/internal/session"
 	"github.com/vespiary/vespiary/host/store"
 )
@@ -32,14 +30,31 @@ func asLog(l *journal.Log, err error) (session.Log, error) {
 	return l, nil
 }
 
+// Fork implements session.Journals.
+func (j journals) Fork(ctx context.Context, o host.Open, ops ...store.Op) (session.Log, error) {
+	return asLog(j.Journals.Fork(ctx, o, ops...))
+}
+
 // door fits gate.Gate to session.Door.
 type door struct{ gate *gate.Gate }
 
+// modes are the gate's names for what a session asks for.
+var modes = map[session.Mode]gate.Mode{session.Live: gate.Live, session.Record: gate.Replay, session.Rehearse: gate.Dry}
+
+// Begin implements session.Door.
 func (d door) Begin(s session.PassageSpec) (session.Passage, error) {
-	t, err := d.gate.Begin(gate.TurnOptions{
-		Mode: gate.Live, Session: s.Session, Journal: s.Log,
+	o := gate.TurnOptions{
+		Mode: modes[s.Mode], Session: s.Session, Journal: s.Log,
 		Past: s.Past, Payload: s.Payload, Budget: s.Budget, Label: s.Label,
-	})
+		Patience: s.Patience, Life: s.Life, Unknown: s.Unknown, Lenient: s.Mode == session.Rehearse, Anew: s.Anew,
+	}
+	if s.Approvals != nil {
+		o.Approvals = s.Approvals
+	}
+	if p, ok := s.From.(passage); ok {
+		o.From = p.Turn
+	}
+	t, err := d.gate.Begin(o)
 	if err != nil {
 		return nil, err
 	}
@@ -48,26 +63,7 @@ func (d door) Begin(s session.PassageSpec) (session.Passage, error) {
 
 type passage struct{ *gate.Turn }
 
+// Guest implements session.Passage.
 func (p passage) Guest(run *host.Run, begun time.Time) session.Guest {
 	return p.Turn.Guest(run, begun)
-}
-
-// runner fits the engines to session.Runner. An instance serves one call: what a
-// guest keeps, it keeps in its session's memory.
-type runner struct{ engines *engines }
-
-func (r runner) Run(ctx context.Context, a session.Activation, export string, input []byte) ([]byte, error) {
-	module, release, err := r.engines.Acquire(ctx, a.Module)
-	if err != nil {
-		return nil, err
-	}
-	defer release()
-	guest, err := module.Instantiate(ctx, runtime.Config{
-		Host: a.Guest, Clock: a.Guest.Clock, Sleep: a.Guest.Sleep, Random: a.Random, Log: a.Log,
-	})
-	if err != nil {
-		return nil, err
-	}
-	out, err := guest.Call(ctx, export, input)
-	return out, errors.Join(err, guest.Close(context.WithoutCancel(ctx)))
 }

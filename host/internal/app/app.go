@@ -50,7 +50,7 @@ func (App) CreateKey(ctx context.Context, cfg *config.Config, name string) (stri
 	if _, err := masterKey(cfg.Data); err != nil {
 		return "", err
 	}
-	s, err := store.Open(ctx, storeOptions(cfg, nil))
+	s, err := store.Open(ctx, storeOptions(cfg, Options{}))
 	if err != nil {
 		return "", err
 	}

@@ -112,10 +112,15 @@ func (h *Host) agent(ctx context.Context, cfg *config.Config, name string) (*hos
 			MaxSteps: a.MaxSteps, Options: a.Options,
 		},
 		Tools: a.Tools, Folders: folders, Roles: a.Roles, Retain: a.Session.Retain,
-		Idle: a.Session.Idle,
+		Idle: a.Session.Idle, MaxAge: a.Session.Max,
+		Turn: host.Budget{
+			Tokens: a.Budget.Turn.Tokens, CostMicros: int64(a.Budget.Turn.USD), Calls: a.Budget.Turn.Calls,
+			Time: a.Budget.Turn.Time, Fuel: a.Budget.Turn.Fuel,
+		},
 		Budget: host.Budget{
 			Tokens: a.Budget.Tokens, CostMicros: int64(a.Budget.USD),
 			Calls: cmp.Or(a.Budget.Calls, defaultCalls), Time: a.Budget.Time,
+			Fuel: a.Budget.Fuel, Memory: uint64(a.Budget.Memory), //nolint:gosec // checked to be positive
 		},
 	}, nil
 }

@@ -21,10 +21,12 @@ import (
 	"github.com/vespiary/vespiary/host/internal/model"
 	"github.com/vespiary/vespiary/host/internal/runtime"
 	"github.com/vespiary/vespiary/host/internal/session"
+	"github.com/vespiary/vespiary/host/internal/session/snapshot"
 	"github.com/vespiary/vespiary/host/internal/store"
 	"github.com/vespiary/vespiary/host/internal/telemetry"
 	"github.com/vespiary/vespiary/host/internal/tool"
 	"github.com/vespiary/vespiary/host/internal/tool/file"
+	"github.com/vespiary/vespiary/host/internal/webhook"
 	"github.com/vespiary/vespiary/policy/cedar"
 	"github.com/vespiary/vespiary/registry"
 )
@@ -37,6 +39,8 @@ type Options struct {
 	// Activity, when set, is told of every call once it is on record. It must not block
 	// for long.
 	Activity func(cli.Activity)
+	// Fault is gate.Options.Fault.
+	Fault func(point string, c *host.Call)
 	// History says that the host will run no turn, only show what was done and take
 	// modules in: its models are not needed.
 	History bool
@@ -61,6 +65,9 @@ type Host struct {
 	sessions  *session.Service
 	activity  *activity
 	telemetry *telemetry.Telemetry
+	notices   *webhook.Sender // nil where nobody is to be told
+	sending   sync.WaitGroup
+	hush      context.CancelFunc // ends sending
 
 	reload  sync.Mutex // one at a time
 	desired atomic.Pointer[desired]
@@ -79,7 +86,7 @@ func Open(ctx context.Context, cfg *config.Config, opt Options) (*Host, error) {
 	if opt.Activity != nil {
 		h.activity = newActivity(h, opt.Activity)
 	}
-	for _, step := range []func(context.Context, *config.Config) error{h.openStore, h.openRuntime, h.openParts, h.apply} {
+	for _, step := range []func(context.Context, *config.Config) error{h.openStore, h.openRuntime, h.openNotices, h.openParts, h.apply} {
 		if err := step(ctx, cfg); err != nil {
 			return nil, errors.Join(err, h.Close(ctx))
 		}
@@ -92,7 +99,7 @@ func (h *Host) openStore(ctx context.Context, cfg *config.Config) error {
 	if err != nil {
 		return err
 	}
-	if h.store, err = store.Open(ctx, storeOptions(cfg, h.opt.Log)); err != nil {
+	if h.store, err = store.Open(ctx, storeOptions(cfg, h.opt)); err != nil {
 		return err
 	}
 	ring, err := journal.NewKeys(h.store, master)
@@ -110,8 +117,10 @@ func (h *Host) openStore(ctx context.Context, cfg *config.Config) error {
 	return err
 }
 
-func storeOptions(cfg *config.Config, log *slog.Logger) store.Options {
-	return store.Options{Dir: filepath.Join(cfg.Data, "store"), Edge: cfg.Edge, MinFree: int64(cfg.Limits.Free), Log: log}
+func storeOptions(cfg *config.Config, opt Options) store.Options {
+	return store.Options{
+		Dir: filepath.Join(cfg.Data, "store"), Edge: cfg.Edge, MinFree: int64(cfg.Limits.Free), Log: opt.Log, Host: opt.Version, Now: opt.Now,
+	}
 }
 
 // committed tells the sessions of durable entries. The journals exist before them.
@@ -131,7 +140,7 @@ const idle = 5 * time.Minute
 func (h *Host) openRuntime(_ context.Context, cfg *config.Config) error {
 	h.engines = &engines{
 		options: runtime.Options{
-			CacheDir: filepath.Join(cfg.Data, "cache"), MemoryLimit: guestMemory, Imports: imports(), Log: h.opt.Log,
+			CacheDir: filepath.Join(cfg.Data, "cache"), MemoryLimit: memoryOf(cfg), Imports: imports(), Log: h.opt.Log,
 		},
 		fetch: func(ctx context.Context, digest string) ([]byte, error) {
 			return h.registry.Bytes(ctx, registry.Digest(digest))
@@ -142,8 +151,18 @@ func (h *Host) openRuntime(_ context.Context, cfg *config.Config) error {
 	return nil
 }
 
-// guestMemory is the linear memory that one guest may use, in bytes.
+// guestMemory is the linear memory that one guest may use, in bytes, where no budget
+// gives one more.
 const guestMemory = 256 << 20
+
+// memoryOf is the most linear memory that any guest of the configuration may use.
+func memoryOf(cfg *config.Config) uint64 {
+	most := uint64(guestMemory)
+	for _, a := range cfg.Agents {
+		most = max(most, uint64(a.Budget.Memory)) //nolint:gosec // checked to be positive
+	}
+	return most
+}
 
 // engineOf returns the engine that the configuration names for a module.
 func (h *Host) engineOf(digest string) string {
@@ -172,21 +191,30 @@ func (h *Host) openParts(ctx context.Context, cfg *config.Config) error {
 	}
 	h.models, h.policy = model.NewModels(h.opt.Now), cedar.New(nil)
 	capabilities := map[string]host.Capability{}
-	h.sessions = session.New(session.Options{
+	options := session.Options{
 		Store: h.store, Journals: journals{h.journals}, Runner: runner{h.engines}, Agents: agents{h},
 		Door: door{gate.New(gate.Options{
 			Capabilities: capabilities, Policy: authorizer{h.policy}, Now: h.opt.Now, Log: h.opt.Log, Observer: h.telemetry,
+			Fault: h.opt.Fault,
 		})},
 		Observer: h.telemetry,
 		Now:      h.opt.Now, Log: h.opt.Log,
+		Images: snapshot.New(h.store, h.journals),
+		Policy: h.policy,
 		Memory: h.engines.Memory,
 		Prefixes: func(tenant, id string) [][]byte {
-			return append(journal.Prefixes(tenant, id), file.Prefixes(tenant, id)...)
+			return append(journal.Prefixes(tenant, id), private(tenant, id)...)
 		},
+		Private:  private,
+		Patience: cfg.Limits.Patience, ApprovalLife: cfg.Approvals.Expire,
 		Limits: session.Limits{
 			Sessions: cfg.Limits.Sessions, Queue: maxQueue, Memory: int64(cfg.Limits.Memory), MicrosPerDay: int64(cfg.Limits.USDPerDay),
 		},
-	})
+	}
+	if h.notices != nil {
+		options.Notices = h.notices
+	}
+	h.sessions = session.New(options)
 	h.catalog = tool.New(tool.Options{Describe: h.describe, Activator: h.sessions, GuestFault: guestFault, Log: h.opt.Log})
 	h.telemetry.Watch(telemetry.Sources{Sessions: h.sessions.Counts, Store: h.storeStats})
 	// The gate reads the table only once a turn runs, and no turn runs before Resume.
@@ -194,6 +222,11 @@ func (h *Host) openParts(ctx context.Context, cfg *config.Config) error {
 	maps.Copy(capabilities, h.models.Capabilities())
 	maps.Copy(capabilities, h.catalog.Capabilities())
 	return h.openTools(cfg, capabilities)
+}
+
+// private are the prefixes of what a session holds beside its journal.
+func private(tenant, id string) [][]byte {
+	return append(snapshot.Prefixes(tenant, id), file.Prefixes(tenant, id)...)
 }
 
 // maxQueue bounds the events that wait in one session.
@@ -238,6 +271,10 @@ func (h *Host) Close(ctx context.Context) error {
 		errs = append(errs, h.sessions.Close(ctx))
 	}
 	ctx = context.WithoutCancel(ctx)
+	if h.hush != nil {
+		h.hush()
+		h.sending.Wait()
+	}
 	if h.engines != nil {
 		errs = append(errs, h.engines.Close(ctx))
 	}

@@ -60,7 +60,7 @@ func TestAgentOverTheOpenAIProtocol(t *testing.T) {
 		t.Errorf("the model was shown of the tool: %q", got)
 	}
 	// 200 tokens at a dollar and 20 at ten dollars a million.
-	if want := (abi.Usage{InputTokens: 200, OutputTokens: 20, CostMicros: 400}); turn.Usage != want {
+	if want := (abi.Usage{InputTokens: 200, OutputTokens: 20, CostMicros: 400, Fuel: turn.Usage.Fuel}); turn.Usage != want || turn.Usage.Fuel == 0 {
 		t.Errorf("used %+v, want %+v", turn.Usage, want)
 	}
 	if _, b := s.do(http.MethodGet, "/v1/sessions/"+turn.Session+"/journal", nil); strings.Contains(string(b), "sk-the-key") {

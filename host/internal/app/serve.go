@@ -47,6 +47,9 @@ func (h *Host) Serve(ctx context.Context, ready func(url string)) error {
 	if err := h.sessions.Resume(ctx); err != nil {
 		return errors.Join(err, ln.Close(), h.Close(ctx))
 	}
+	sending, hush := context.WithCancel(context.WithoutCancel(ctx))
+	h.hush = hush
+	h.sending.Go(func() { h.deliver(sending) })
 	if h.activity != nil {
 		go h.activity.run(ctx)
 	}

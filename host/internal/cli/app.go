@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"encoding/json"
 	"io"
 	"io/fs"
 	"log/slog"
@@ -38,6 +39,47 @@ type App interface {
 	Builtin(name string) ([]byte, error)
 }
 
+// Files is what an App also offers that can work on files by itself.
+type Files interface {
+	// VerifyExport reads all of a session that was exported to a file.
+	VerifyExport(ctx context.Context, r io.Reader) (Exported, error)
+	// Backup copies the store of a host that does not run.
+	Backup(ctx context.Context, cfg *config.Config, w io.Writer) error
+	// VerifyBackup reads all of a backup.
+	VerifyBackup(ctx context.Context, r io.Reader) (Backed, error)
+	// Restore makes the store of a backup in the data folder, which must not have one.
+	Restore(ctx context.Context, cfg *config.Config, r io.Reader) (Backed, error)
+	// Image tells how instances of a module begin. A module that no host loads is an
+	// error.
+	Image(ctx context.Context, module []byte) (Image, error)
+}
+
+// Exported says what a file with a session holds.
+type Exported struct {
+	Session string `json:"session"`
+	Agent   string `json:"agent"`
+	Module  string `json:"module"`
+	Entries uint64 `json:"entries"`
+	Turns   int    `json:"turns"`
+	Digest  string `json:"digest"` // sha256:… that a session imported from it names as its parent
+}
+
+// Backed says what a backup holds.
+type Backed struct {
+	Created time.Time `json:"created,omitzero"`
+	Keys    int64     `json:"keys"`
+	Bytes   int64     `json:"bytes"`
+	Digest  string    `json:"digest"` // sha256:… of the file
+}
+
+// Image says whether guests of a module begin as copies of one that was initialised
+// once, and can be put away as what differs from it.
+type Image struct {
+	NoImage  []string `json:"no_image,omitempty"` // why they do not
+	Reseeds  bool     `json:"reseeds"`            // it exports vespiary_reseed
+	Prepared int      `json:"prepared"`           // version of the preparation that decided it
+}
+
 // ServeOptions say who wants to know of a host what.
 type ServeOptions struct {
 	Log *slog.Logger
@@ -68,6 +110,30 @@ type Service interface {
 	Install(ctx context.Context, name string, wasm []byte) (digest string, err error)
 	Decisions(ctx context.Context, deniedOnly bool, limit int) ([]host.DecisionRecord, error)
 	io.Closer
+}
+
+// Durable is what a Service also offers that reaches sessions as they are on record.
+type Durable interface {
+	Signal(ctx context.Context, id, name string, data json.RawMessage) (host.Turn, error)
+	Unpark(ctx context.Context, id, note string) (host.Session, error)
+	Erase(ctx context.Context, id string) (host.Session, error)
+
+	Approvals(ctx context.Context, f host.ApprovalFilter) ([]host.Approval, error)
+	Approval(ctx context.Context, id string) (host.Approval, error)
+	Answer(ctx context.Context, id string, a host.Answer) (host.Approval, error)
+	Unsettled(ctx context.Context) ([]host.Unsettled, error)
+	// Settle records what became of a call; the Service knows by whom.
+	Settle(ctx context.Context, id string, s host.Settlement) (host.Unsettled, error)
+
+	Fork(ctx context.Context, id string, at uint64) (host.Session, error)
+	Revert(ctx context.Context, id string, to uint64) (host.Session, error)
+	Replay(ctx context.Context, id string, o host.ReplayOptions) (host.Replayed, error)
+	Diff(ctx context.Context, a, b string) (host.Comparison, error)
+	Upgrade(ctx context.Context, id string, o host.UpgradeOptions) (host.Upgraded, error)
+
+	Export(ctx context.Context, id string, w io.Writer) error
+	Import(ctx context.Context, agent string, r io.Reader) (host.Session, error)
+	Verify(ctx context.Context, id string) (host.Verified, error)
 }
 
 // PolicySet describes policies that were found good.

@@ -113,8 +113,8 @@ can touch nothing but what the host does for them, under policies, on record.`,
 	root.AddCommand(
 		r.initCommand(), r.serveCommand(), r.devCommand(), r.demoCommand(),
 		r.newCommand(), r.buildCommand(), r.inspectCommand(), r.installCommand(),
-		r.invokeCommand(), r.sessionsCommand(), r.policyCommand(),
-		r.doctorCommand(), r.versionCommand(),
+		r.invokeCommand(), r.sessionsCommand(), r.approvalsCommand(), r.policyCommand(),
+		r.backupCommand(), r.restoreCommand(), r.doctorCommand(), r.versionCommand(),
 	)
 	return root
 }

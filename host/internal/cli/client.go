@@ -13,7 +13,6 @@ import (
 	"net/url"
 	"os"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/vespiary/vespiary/host"
@@ -131,11 +130,10 @@ func (c *client) Decisions(ctx context.Context, deniedOnly bool, limit int) ([]h
 
 // Reload makes the host read its configuration and policies again.
 func (c *client) Reload(ctx context.Context) error {
-	err := c.do(ctx, http.MethodPost, "/v1/reload", nil, nil, nil)
-	if err == nil || strings.HasPrefix(err.Error(), "reload: ") { // as the host itself begins
-		return err
+	if err := c.do(ctx, http.MethodPost, "/v1/reload", nil, nil, nil); err != nil {
+		return while("reload", err)
 	}
-	return fmt.Errorf("reload: %w", err)
+	return nil
 }
 
 // do sends a request and decodes the answer into out, unless out is nil.
@@ -144,6 +142,24 @@ func (c *client) do(ctx context.Context, method, path string, q url.Values, body
 	if err != nil {
 		return err
 	}
+	return answer(response, out)
+}
+
+// post sends a JSON document and decodes the answer into out.
+func (c *client) post(ctx context.Context, path string, body, out any) error {
+	b, err := json.Marshal(body)
+	if err != nil {
+		return err
+	}
+	response, err := c.send(ctx, http.MethodPost, path, nil, b, http.Header{"Content-Type": {"application/json"}})
+	if err != nil {
+		return err
+	}
+	return answer(response, out)
+}
+
+// answer decodes an answer into out, unless out is nil.
+func answer(response *http.Response, out any) error {
 	defer response.Body.Close() //nolint:errcheck // read to its end, or of no more use
 	if out == nil {
 		return nil
@@ -162,7 +178,7 @@ func (c *client) send(ctx context.Context, method, path string, q url.Values, bo
 		target += "?" + q.Encode()
 	}
 	for tried := 0; ; tried++ {
-		response, err := c.try(ctx, method, target, body, header)
+		response, err := c.try(ctx, method, target, bytes.NewReader(body), header)
 		if err != nil {
 			return nil, err
 		}
@@ -182,8 +198,8 @@ func (c *client) send(ctx context.Context, method, path string, q url.Values, bo
 }
 
 // try sends a request once and returns the answer, whatever it is.
-func (c *client) try(ctx context.Context, method, target string, body []byte, header http.Header) (*http.Response, error) {
-	request, err := http.NewRequestWithContext(ctx, method, target, bytes.NewReader(body))
+func (c *client) try(ctx context.Context, method, target string, body io.Reader, header http.Header) (*http.Response, error) {
+	request, err := http.NewRequestWithContext(ctx, method, target, body)
 	if err != nil {
 		return nil, err
 	}

@@ -32,9 +32,12 @@ var _ cli.App = (*desk)(nil)
 // Serve answers with the agents of apitest. With an activity to tell of it tells
 // of one allowed and one denied call.
 func (*desk) Serve(ctx context.Context, cfg *config.Config, o cli.ServeOptions) error {
+	sessions := apitest.NewSessions()
 	server, err := api.New(api.Options{
 		Auth: apitest.Auth{}, Now: time.Now,
-		Routes: rest.Routes(rest.Options{Sessions: apitest.NewSessions(), Agents: apitest.Agents{}, Admin: admin{cfg: cfg}}),
+		Routes: rest.Routes(rest.Options{
+			Sessions: sessions, Agents: apitest.Agents{}, Admin: admin{cfg: cfg}, Durable: sessions, Backup: apitest.Backup{Size: 2000},
+		}),
 	})
 	if err != nil {
 		return err
@@ -182,6 +185,14 @@ func (shelf) Journal(_ context.Context, _ string, from uint64, _ int) ([]host.Re
 		record(host.EntryAccepted, "", host.Accepted{}, nil),
 		record(host.EntryFence, "", host.Fence{}, nil),
 		record(host.EntryPark, "", host.Parked{Reason: "three crashes"}, nil),
+		record(host.EntryResume, "", host.Resumed{By: apitest.Caller, Note: "looked\nat it"}, nil),
+		record(host.EntryApproval, "2/1", host.Approval{Path: "2/1", ID: "hmac:a1", Status: host.ApprovalPending, Note: "payments need a person"}, nil),
+		record(host.EntryWait, "", host.Waits{Waiting: []abi.Wait{{Type: abi.EventApproval, Name: "hmac:a1"}}}, nil),
+		record(host.EntryApproval, "2/1", host.Approval{Path: "2/1", ID: "hmac:a1", Status: host.ApprovalGranted, By: "world"}, nil),
+		record(host.EntryApproval, "2/2", host.Approval{Path: "2/2", ID: "hmac:a2", Status: host.ApprovalExpired}, nil),
+		record(host.EntrySettle, "1/3", host.Settlement{Path: "1/3", Outcome: host.SettledNot, Note: "asked them", By: apitest.Caller}, nil),
+		record(host.EntryMigrate, "", host.Migrated{From: "sha256:77", To: "sha256:78", Mode: host.UpgradeReplay, By: apitest.Caller}, nil),
+		record(host.EntryErase, "", host.Erased{By: apitest.Caller}, nil),
 		record(host.EntryFence, "", host.Fence{Clean: true}, nil),
 	}
 	for i := range records {

@@ -37,6 +37,12 @@ func (v *historyView) head(s host.Session) {
 	}
 	v.out.linef("session %s of agent %s: %s, %s, opened %s", s.ID, s.Agent, s.Status, count(s.Turns, "turn", "turns"), s.Created.Local().Format(time.DateTime))
 	v.out.linef("module %s", s.Module)
+	switch {
+	case s.Parent != "" && s.At > 0:
+		v.out.linef("forked from session %s after entry %d", s.Parent, s.At)
+	case s.Parent != "":
+		v.out.linef("imported from the file %s", s.Parent)
+	}
 	if s.Reason != "" {
 		v.out.linef("%s: %s", s.Status, clean(s.Reason))
 	}
@@ -83,6 +89,8 @@ func (v *historyView) record(rec host.Record) error {
 		v.out.linef("cancelled")
 	case host.EntryFence:
 		return v.fence(rec)
+	default:
+		return v.event(rec)
 	}
 	return nil
 }
@@ -179,6 +187,7 @@ func (v *historyView) ended(rec host.Record) error {
 	if e.Usage.CostMicros > 0 {
 		line += fmt.Sprintf(", %.6f USD", float64(e.Usage.CostMicros)/1e6)
 	}
+	line += fmt.Sprintf(" (entry %d)", rec.Seq)
 	if e.Error != nil {
 		line += ": " + clean(e.Error.Error())
 	}

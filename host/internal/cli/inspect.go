@@ -19,7 +19,7 @@ func (r *runner) inspectCommand() *cobra.Command {
 		Use:   "inspect FILE|builtin:NAME",
 		Short: "Print what a module is and the most that it can ever ask for",
 		Args:  arguments,
-		RunE: func(_ *cobra.Command, args []string) error {
+		RunE: func(cmd *cobra.Command, args []string) error {
 			b, err := r.module(args[0])
 			if err != nil {
 				return fmt.Errorf("inspect a module: %w", err)
@@ -30,6 +30,9 @@ func (r *runner) inspectCommand() *cobra.Command {
 			}
 			i := inspection{Digest: fmt.Sprintf("sha256:%x", sha256.Sum256(b)), Size: len(b), Manifest: m.Manifest, Ceiling: m.Ceiling(), module: m}
 			i.fill()
+			if files, err := r.files(); err == nil {
+				i.Image = imageOf(files.Image(cmd.Context(), b))
+			}
 			if asJSON {
 				return r.json(i)
 			}
@@ -52,6 +55,7 @@ type inspection struct {
 	Refused  []string      `json:"refused,omitempty"` // imported, and not among the needs
 	Foreign  []string      `json:"foreign,omitempty"` // imports that no host of this kind offers
 	Memory   memory        `json:"memory"`
+	Image    *Image        `json:"image,omitempty"`
 
 	module *project.Module
 }
@@ -115,6 +119,7 @@ func (i *inspection) print(out printer) {
 	out.linef("size     %d bytes", i.Size)
 	out.linef("memory   begins with %s, %s", bytesText(i.Memory.Start), i.bound())
 	out.linef("exports  %s", clean(strings.Join(i.Exports, ", ")))
+	i.Image.say(out)
 	i.printCeiling(out)
 	for _, name := range i.Refused {
 		out.linef("It imports %s, which its manifest does not name: the host refuses to load it.", clean(name))

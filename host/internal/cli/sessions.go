@@ -15,11 +15,16 @@ import (
 func (r *runner) sessionsCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "sessions",
-		Short: "List, show and cancel sessions",
+		Short: "List, show, cancel, fork, replay, export and mend sessions",
 		Args:  arguments,
 		RunE:  help,
 	}
-	cmd.AddCommand(r.sessionsListCommand(), r.sessionsShowCommand(), r.sessionsCancelCommand())
+	cmd.AddCommand(
+		r.sessionsListCommand(), r.sessionsShowCommand(), r.sessionsCancelCommand(), r.sessionsSignalCommand(),
+		r.sessionsForkCommand(), r.sessionsRevertCommand(), r.sessionsReplayCommand(), r.sessionsDiffCommand(), r.sessionsUpgradeCommand(),
+		r.sessionsUnsettledCommand(), r.sessionsSettleCommand(), r.sessionsResumeCommand(),
+		r.sessionsExportCommand(), r.sessionsImportCommand(), r.sessionsVerifyCommand(), r.sessionsEraseCommand(),
+	)
 	return cmd
 }
 
@@ -49,7 +54,7 @@ func (r *runner) sessionsListCommand() *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVar(&f.Agent, "agent", "", "only those of this agent")
-	cmd.Flags().StringVar(&status, "status", "", "only those that are idle, running, waiting or parked")
+	cmd.Flags().StringVar(&status, "status", "", "only those that are idle, running, waiting, suspended, erased or parked")
 	cmd.Flags().IntVar(&f.Limit, "limit", 20, "how many")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print them as JSON")
 	return cmd
@@ -97,7 +102,7 @@ func (r *runner) cancel(ctx context.Context, s Service, id string) error {
 	if err != nil {
 		return err
 	}
-	if before.Status != host.SessionRunning {
+	if !underWay(before) {
 		r.out.linef("nothing was running in session %s", id)
 		return nil
 	}
@@ -115,17 +120,22 @@ func (r *runner) cancel(ctx context.Context, s Service, id string) error {
 	if after.Ended > before.Ended {
 		r.out.linef("cancelled session %s: %s ended", id, turns(before.Ended+1, after.Ended))
 	}
-	if after.Status == host.SessionRunning {
+	if underWay(after) {
 		r.err.linef("vespiary: %s of session %s has not ended in %s; it ends at its next host call", turns(after.Ended+1, after.Ended+1), id, cancelTime)
 	}
 	return nil
+}
+
+// underWay reports whether a turn of the session has begun, or is queued.
+func underWay(s host.Session) bool {
+	return s.Status == host.SessionRunning || s.Status == host.SessionSuspended
 }
 
 // settled waits until a session does not run any more, or cancelTime has passed.
 func settled(ctx context.Context, s Service, session host.Session) (host.Session, error) {
 	bounded, stop := context.WithTimeout(ctx, cancelTime)
 	defer stop()
-	for session.Status == host.SessionRunning {
+	for underWay(session) {
 		if wait(bounded, cancelPoll) != nil {
 			return session, ctx.Err() // nil when it is only too late
 		}

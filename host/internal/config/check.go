@@ -22,6 +22,8 @@ const (
 	builtin = "builtin:"
 	digest  = "sha256:"
 
+	literalSecret = `a secret does not belong in this file; write "${env:NAME}" or "${file:PATH}"`
+
 	pluginForms = `builtin:NAME, the path of a .wasm file, a name of the registry, or sha256:DIGEST`
 )
 
@@ -57,6 +59,9 @@ func check(c *Config, r *strict.Report) {
 	for name, a := range c.Agents {
 		k.agent("agents."+name, a)
 	}
+	for name, w := range c.Webhooks {
+		k.webhook("webhooks."+name, w)
+	}
 	k.money()
 }
 
@@ -81,11 +86,18 @@ func (k checker) limits() {
 	for path, n := range map[string]int{"sessions": k.Limits.Sessions, "requests": k.Limits.Requests} {
 		k.notNegative("limits."+path, int64(n))
 	}
+	if k.Limits.Patience <= 0 {
+		k.Addf("limits.patience", "expected how long a blocked guest stays in memory, such as 10s; a long one, such as 52w, keeps it there")
+	}
+	if k.Approvals.Expire <= 0 {
+		k.Addf("approvals.expire", "expected how long a question waits for its answer, such as 24h; leave it out for that")
+	}
 }
 
 func (k checker) names() {
 	for section, names := range map[string][]string{
 		"models": keys(k.Models), "tools": keys(k.Tools), "folders": keys(k.Folders), "agents": keys(k.Agents),
+		"webhooks": keys(k.Webhooks),
 	} {
 		for _, name := range names {
 			if !nameForm.MatchString(name) {
@@ -139,7 +151,7 @@ func (k checker) price(path string, p *Price) {
 // secret does not repeat the value: a literal one must not reach a log.
 func (k checker) secret(path string, s Secret) {
 	if !s.IsZero() && !s.only() {
-		k.Addf(path, "a secret does not belong in this file; write \"${env:NAME}\" or \"${file:PATH}\"")
+		k.Addf(path, literalSecret)
 	}
 }
 
@@ -148,7 +160,7 @@ func (k checker) header(path, name string, value Secret) {
 	case !headerForm.MatchString(name):
 		k.Addf(path, "this is not the name of an HTTP header")
 	case private.MatchString(name) && !value.references():
-		k.Addf(path, "a secret does not belong in this file; write \"${env:NAME}\" or \"${file:PATH}\" in its place")
+		k.Addf(path, literalSecret+" in its place")
 	}
 }
 
@@ -191,8 +203,7 @@ func (k checker) agent(path string, a Agent) {
 		}
 	}
 	k.notNegative(path+".max_steps", int64(a.MaxSteps))
-	k.notNegative(path+".budget.tokens", a.Budget.Tokens)
-	k.notNegative(path+".budget.calls", a.Budget.Calls)
+	k.budget(path+".budget", a.Budget)
 }
 
 func (k checker) plugin(path, plugin string) {
@@ -208,30 +219,6 @@ func (k checker) plugin(path, plugin string) {
 		}
 	case !IsPath(plugin) && !nameForm.MatchString(plugin):
 		k.Addf(path, "expected %s", pluginForms)
-	}
-}
-
-// money: an agent may ask for any model that its policies allow, so one without a
-// price would be a way around the budget.
-func (k checker) money() {
-	var priceless []string
-	for name, m := range k.Models {
-		if m.Price == nil && m.Provider != "offline" {
-			priceless = append(priceless, name)
-		}
-	}
-	if len(priceless) == 0 {
-		return
-	}
-	slices.Sort(priceless)
-	const message = "money cannot be counted: models.%s has no price; give it one (0 if it is free), or leave this out"
-	if k.Limits.USDPerDay > 0 {
-		k.Addf("limits.usd_per_day", message, priceless[0])
-	}
-	for name, a := range k.Agents {
-		if a.Budget.USD > 0 {
-			k.Addf("agents."+name+".budget.usd", message, priceless[0])
-		}
 	}
 }
 

@@ -13,21 +13,23 @@ const FileName = "vespiary.yaml"
 type Config struct {
 	File string `yaml:"-"` // as it was named to Load or Parse
 
-	Version   int               `yaml:"version,required"`
-	Listen    string            `yaml:"listen"`   // host:port; 127.0.0.1:7070 when absent
-	Data      string            `yaml:"data"`     // folder; ./data when absent
-	Policies  string            `yaml:"policies"` // folder; ./policies when absent
-	Edge      bool              `yaml:"edge"`     // a small machine: less memory for caches and pools
-	Hosts     []string          `yaml:"hosts"`    // names by which clients reach it, where a proxy stands in front
-	TLS       *TLS              `yaml:"tls"`
-	Models    map[string]Model  `yaml:"models"`
-	Tools     map[string]Tool   `yaml:"tools"`
-	Folders   map[string]Folder `yaml:"folders"`
-	Agents    map[string]Agent  `yaml:"agents"`
-	Limits    Limits            `yaml:"limits"`
-	HTTP      HTTP              `yaml:"http"`
-	Telemetry Telemetry         `yaml:"telemetry"`
-	Metrics   Metrics           `yaml:"metrics"`
+	Version   int                `yaml:"version,required"`
+	Listen    string             `yaml:"listen"`   // host:port; 127.0.0.1:7070 when absent
+	Data      string             `yaml:"data"`     // folder; ./data when absent
+	Policies  string             `yaml:"policies"` // folder; ./policies when absent
+	Edge      bool               `yaml:"edge"`     // a small machine: less memory for caches and pools
+	Hosts     []string           `yaml:"hosts"`    // names by which clients reach it, where a proxy stands in front
+	TLS       *TLS               `yaml:"tls"`
+	Models    map[string]Model   `yaml:"models"`
+	Tools     map[string]Tool    `yaml:"tools"`
+	Folders   map[string]Folder  `yaml:"folders"`
+	Agents    map[string]Agent   `yaml:"agents"`
+	Approvals Approvals          `yaml:"approvals"`
+	Webhooks  map[string]Webhook `yaml:"webhooks"`
+	Limits    Limits             `yaml:"limits"`
+	HTTP      HTTP               `yaml:"http"`
+	Telemetry Telemetry          `yaml:"telemetry"`
+	Metrics   Metrics            `yaml:"metrics"`
 }
 
 // TLS names the PEM files of a certificate chain and its key.
@@ -91,31 +93,66 @@ type Agent struct {
 	Session      Session         `yaml:"session"`
 }
 
-// Budget limits one task. 0 means no limit, and for Calls 10,000.
+// Budget limits one task, with all its turns. 0 means no limit, for Calls 10,000, and
+// for Memory the host's own.
 type Budget struct {
 	USD    Money         `yaml:"usd"`
 	Tokens int64         `yaml:"tokens"`
 	Calls  int64         `yaml:"calls"`
-	Time   time.Duration `yaml:"time"`
+	Time   time.Duration `yaml:"time"`   // from the acceptance of its event
+	Fuel   int64         `yaml:"fuel"`   // of all guests: function entries and loop rounds, and bytes moved
+	Memory Size          `yaml:"memory"` // linear memory of one guest
+	Turn   TurnBudget    `yaml:"turn"`
 }
 
-// Session says how long sessions live. 0 leaves Idle to the host and keeps a
-// session for ever.
+// TurnBudget limits each turn of a task, which takes from the task's budget as well. 0
+// means no limit beside that.
+type TurnBudget struct {
+	USD    Money         `yaml:"usd"`
+	Tokens int64         `yaml:"tokens"`
+	Calls  int64         `yaml:"calls"`
+	Time   time.Duration `yaml:"time"` // while its guest runs
+	Fuel   int64         `yaml:"fuel"`
+}
+
+// Session says how long sessions live. 0 leaves Idle to the host, sets Max no limit, and
+// keeps a session for ever.
 type Session struct {
 	Idle   time.Duration `yaml:"idle"`   // until its instance leaves memory
+	Max    time.Duration `yaml:"max"`    // since it began, until it takes no more events
 	Retain time.Duration `yaml:"retain"` // after its last turn, until it is removed
+}
+
+// Approvals says how calls wait that a person must approve.
+type Approvals struct {
+	Expire time.Duration `yaml:"expire"` // how long a question waits for its answer; 24h when absent, never 0
+}
+
+// Webhook is an endpoint under a name that is told when a session needs somebody, by
+// signed requests.
+type Webhook struct {
+	// URL is https, or for a private endpoint http. Where the URL is a secret in itself,
+	// or part of it is, a reference stands for that.
+	URL Secret `yaml:"url,required"`
+	// Secrets sign: the current one first, then those that receivers may still have.
+	// There is at least one, each whsec_ and base64.
+	Secrets []Secret `yaml:"secrets"`
+	Secret  Secret   `yaml:"secret"`  // another way to write a list of one; Load and Parse make it that
+	On      []string `yaml:"on"`      // what it is told of: waiting, approval, failed, parked, unknown; nil: all
+	Private bool     `yaml:"private"` // it may be on this machine or a private network
 }
 
 // Limits bound what the host takes on; beyond them new work is refused. 0 means
 // the host's own bound for Requests, Body and Free, and no limit for Memory, Sessions
 // and USDPerDay.
 type Limits struct {
-	Memory    Size  `yaml:"memory"`   // of all guests
-	Sessions  int   `yaml:"sessions"` // that are not idle
-	Requests  int   `yaml:"requests"` // per second and API key
-	Body      Size  `yaml:"body"`     // of a request
-	Free      Size  `yaml:"free"`     // space to keep on the data folder's disk
-	USDPerDay Money `yaml:"usd_per_day"`
+	Memory    Size          `yaml:"memory"`   // of all guests
+	Sessions  int           `yaml:"sessions"` // that are not idle
+	Requests  int           `yaml:"requests"` // per second and API key
+	Body      Size          `yaml:"body"`     // of a request
+	Free      Size          `yaml:"free"`     // space to keep on the data folder's disk
+	USDPerDay Money         `yaml:"usd_per_day"`
+	Patience  time.Duration `yaml:"patience"` // how long a blocked guest stays in memory; 10s when absent, never 0
 }
 
 // HTTP bounds the capability http_fetch beyond the policies.

@@ -104,23 +104,33 @@ func TestParse(t *testing.T) {
 				Tools:        []string{"hello", "github.search_issues"},
 				Folders:      []string{"docs"}, Roles: []string{"helpdesk"}, MaxSteps: 20,
 				Options: json.RawMessage(`{"style":{"short":true,"words":120},"tags":["a",1,2.5,null]}`),
-				Budget:  config.Budget{USD: 500_000, Tokens: 200_000, Calls: 50, Time: 30 * time.Minute},
-				Session: config.Session{Idle: 15 * time.Minute, Retain: 30 * 24 * time.Hour},
+				Budget: config.Budget{
+					USD: 500_000, Tokens: 200_000, Calls: 50, Time: 30 * time.Minute, Fuel: 5_000_000_000, Memory: 128 << 20,
+					Turn: config.TurnBudget{USD: 100_000, Tokens: 50_000, Calls: 20, Time: 2 * time.Minute, Fuel: 1_000_000_000},
+				},
+				Session: config.Session{Idle: 15 * time.Minute, Max: 8 * time.Hour, Retain: 30 * 24 * time.Hour},
 			},
 			"pinned": {
 				Plugin:       "sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef",
 				Instructions: config.Instructions{Text: "Be brief.\nBe kind.\n"},
 			},
 		},
+		Approvals: config.Approvals{Expire: 72 * time.Hour},
+		Webhooks: map[string]config.Webhook{
+			"ops":   {Secrets: make([]config.Secret, 2), On: []string{"waiting", "approval", "failed", "parked", "unknown"}},
+			"house": {Secrets: make([]config.Secret, 1), Private: true},
+		},
 		Limits: config.Limits{
 			Memory: 512 << 20, Sessions: 1000, Requests: 50, Body: 4_000_000, Free: 3 << 29, USDPerDay: 20_000_000,
+			Patience: time.Minute,
 		},
 		HTTP:      config.HTTP{AllowPrivate: true},
 		Telemetry: config.Telemetry{OTLP: "http://127.0.0.1:4318", Content: true},
 		Metrics:   config.Metrics{Open: true},
 	}
 	ignore := cmpopts.IgnoreFields(config.Model{}, "Key", "Headers")
-	if diff := cmp.Diff(want, got, ignore, cmpopts.IgnoreTypes(config.Secret{})); diff != "" {
+	secret := cmp.Comparer(func(config.Secret, config.Secret) bool { return true }) // see TestSecret
+	if diff := cmp.Diff(want, got, ignore, secret); diff != "" {
 		t.Errorf("config (-want +got):\n%s", diff)
 	}
 }
@@ -130,9 +140,22 @@ func TestDefaults(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := []string{"127.0.0.1:7070", "nest/data", "nest/policies"}
-	if diff := cmp.Diff(want, []string{c.Listen, c.Data, c.Policies}); diff != "" {
+	want := &config.Config{
+		File: "nest/vespiary.yaml", Version: 1, Listen: "127.0.0.1:7070", Data: "nest/data", Policies: "nest/policies",
+		Approvals: config.Approvals{Expire: 24 * time.Hour}, Limits: config.Limits{Patience: 10 * time.Second},
+	}
+	if diff := cmp.Diff(want, c); diff != "" {
 		t.Error(diff)
+	}
+	// A default stands beside the keys that are given, and where all guests have no limit,
+	// one may have any.
+	c, err = config.Parse("vespiary.yaml", []byte(`version: 1
+limits: {sessions: 5}
+approvals: {}
+agents: {a: {plugin: builtin:loop, budget: {memory: 4GiB}}}
+`))
+	if err != nil || c.Limits.Patience != 10*time.Second || c.Approvals.Expire != 24*time.Hour {
+		t.Errorf("config = %+v, %v", c, err)
 	}
 }
 
@@ -193,6 +216,9 @@ models:
   file: {provider: openai, model: m, key: "${file:./token}", headers: {Authorization: "Bearer ${file:token}", X-Team: blue}}
   unset: {provider: openai, model: m, key: "${env:VESPIARY_TEST_NONE}"}
   gone: {provider: openai, model: m, key: "${file:gone}"}
+webhooks:
+  one: {url: "https://${env:VESPIARY_TEST_KEY}.example/?token=${file:token}", secret: "${file:token}"}
+  two: {url: "https://hush.example/", secrets: ["${env:VESPIARY_TEST_KEY}", "${file:./token}"]}
 `))
 	if err != nil {
 		t.Fatal(err)
@@ -207,14 +233,20 @@ models:
 		{c.Models["file"].Headers["X-Team"], "blue", ""},
 		{c.Models["unset"].Key, "", "VESPIARY_TEST_NONE"},
 		{c.Models["gone"].Key, "", "${file:gone}"},
+		{c.Webhooks["one"].URL, "https://from-env.example/?token=from-file", ""},
+		{c.Webhooks["one"].Secrets[0], "from-file", ""},
+		{c.Webhooks["one"].Secret, "", ""},
+		{c.Webhooks["two"].URL, "https://hush.example/", ""},
+		{c.Webhooks["two"].Secrets[0], "from-env", ""},
+		{c.Webhooks["two"].Secrets[1], "from-file", ""},
 	} {
 		got, err := tc.secret.Resolve()
 		if got != tc.want || (err != nil) != (tc.fail != "") || err != nil && !strings.Contains(err.Error(), tc.fail) {
 			t.Errorf("%v: Resolve() = %q, %v", tc.secret, got, err)
 		}
 	}
-	printed := fmt.Sprintf("%v %+v %#v", c.Models, c.Models, c.Models)
-	if strings.Contains(printed, "from-") {
+	printed := fmt.Sprintf("%v %+v %#v %v %#v", c.Models, c.Models, c.Models, c.Webhooks, c.Webhooks)
+	if strings.Contains(printed, "from-") || strings.Contains(printed, "hush") {
 		t.Errorf("a secret is printed: %s", printed)
 	}
 	if !strings.Contains(printed, "${env:VESPIARY_TEST_KEY}") {

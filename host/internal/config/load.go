@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/vespiary/vespiary/host/internal/config/strict"
 )
@@ -43,10 +44,12 @@ func Parse(name string, data []byte) (*Config, error) {
 
 func parse(name string, data []byte) (*Config, *strict.Report) {
 	c := &Config{
-		File:     name,
-		Listen:   "127.0.0.1:7070",
-		Data:     "./data",
-		Policies: "./policies",
+		File:      name,
+		Listen:    "127.0.0.1:7070",
+		Data:      "./data",
+		Policies:  "./policies",
+		Approvals: Approvals{Expire: 24 * time.Hour},
+		Limits:    Limits{Patience: 10 * time.Second},
 	}
 	r := strict.Decode(name, data, c)
 	check(c, r)
@@ -77,11 +80,25 @@ func (c *Config) resolve(dir string) {
 		f.Path = absolute(dir, f.Path)
 		c.Folders[name] = f
 	}
+	for name, w := range c.Webhooks {
+		c.Webhooks[name] = w.resolve(dir)
+	}
 	for name, a := range c.Agents {
 		a.Plugin = pluginPath(dir, a.Plugin)
 		a.Instructions.File = absolute(dir, a.Instructions.File)
 		c.Agents[name] = a
 	}
+}
+
+func (w Webhook) resolve(dir string) Webhook {
+	if !w.Secret.IsZero() {
+		w.Secrets, w.Secret = append(w.Secrets, w.Secret), Secret{}
+	}
+	for i := range w.Secrets {
+		w.Secrets[i].dir = dir
+	}
+	w.URL.dir = dir
+	return w
 }
 
 // IsPath reports whether a plugin is named by the path of a file.

@@ -2,6 +2,7 @@ package gate
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"sync"
 	"time"
@@ -62,7 +63,8 @@ func (s *shared) at(path string) *flight {
 	return s.flights[path]
 }
 
-// land ends a flight. One that recorded nothing is made again by whoever needs it.
+// land ends a flight. One that recorded nothing is made again by whoever needs it; of one
+// that was left nobody needs to know.
 func (s *shared) land(f *flight) {
 	s.mu.Lock()
 	if f.o == nil {
@@ -70,9 +72,21 @@ func (s *shared) land(f *flight) {
 	}
 	s.mu.Unlock()
 	close(f.done)
+	if f.o == nil && errors.Is(f.err, host.ErrSuspended) {
+		return
+	}
 	select {
 	case s.landed <- struct{}{}:
 	default:
+	}
+}
+
+// forget drops a flight whose result a guest has: from here on it is on record.
+func (s *shared) forget(f *flight) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.flights[f.path] == f {
+		delete(s.flights, f.path)
 	}
 }
 
@@ -195,6 +209,7 @@ func (t *Turn) launch(ctx context.Context, c *host.Call, waits bool, do body) (D
 // join waits for a flight on behalf of a guest.
 func (t *Turn) join(f *flight) (Delivered, error) {
 	if t.until(f.done) {
+		t.air.shared.forget(f)
 		return f.d, f.err
 	}
 	if f.stop() { // from here on it depends on the turn alone
@@ -249,9 +264,12 @@ func (t *Turn) Leave() bool {
 	}
 	s.mu.Unlock()
 	t.Drain()
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return len(s.flights) == 0
+	select {
+	case <-s.landed:
+		return false
+	default:
+		return true
+	}
 }
 
 // Drain waits until no call of the turn is under way.

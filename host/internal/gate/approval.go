@@ -50,6 +50,7 @@ func (t *Turn) approve(ctx context.Context, c *host.Call, f *flight, limit time.
 	}
 	c.Approval = &got
 	if refusal := t.authorize(ctx, c); refusal != nil {
+		refusal.Code = abi.CodeDenied // nobody is asked twice
 		if err := t.intend(ctx, c); err != nil {
 			return Delivered{}, nil, err
 		}

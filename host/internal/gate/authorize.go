@@ -132,11 +132,18 @@ func (t *Turn) decide(ctx context.Context, c *host.Call, class host.Class) (poli
 		Context:  t.context(c, class),
 		Entities: append(slices.Clone(class.Entities), class.Resource),
 	}
+	var lifted policy.Decision // a denial that a person may lift, if nobody denies for good
 	for run := c.Run; run != nil; run = run.Parent {
 		r.Principal, r.Known = policy.UID{Type: "Run", ID: run.ID}, run.Known
-		if last = t.gate.opt.Policy.Authorize(ctx, r); !last.Allowed {
-			break
+		if last = t.gate.opt.Policy.Authorize(ctx, r); !last.Allowed && last.Approval == "" {
+			return last, r
 		}
+		if !last.Allowed && lifted.Approval == "" {
+			lifted = last
+		}
+	}
+	if lifted.Approval != "" {
+		return lifted, r
 	}
 	return last, r
 }

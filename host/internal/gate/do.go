@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
+	"slices"
 	"strconv"
 	"time"
 
@@ -161,7 +162,7 @@ const defaultLimit = 10 * time.Minute
 
 func (t *Turn) perform(ctx context.Context, c *host.Call, limit time.Duration) (Delivered, *host.Outcome, error) {
 	defer t.release(c.Class.Tokens)
-	if t.opt.Mode == Dry || t.opt.Mode == Shadow && c.Class.Kind.Has(host.Effect|host.Egress) {
+	if t.rehearses(c) {
 		return t.refuse(ctx, c, &abi.Error{Code: abi.CodeUnavailable, Message: c.Name + " is allowed, and is not performed in a rehearsal"})
 	}
 	callCtx, cancel := within(ctx, c, limit)
@@ -169,8 +170,11 @@ func (t *Turn) perform(ctx context.Context, c *host.Call, limit time.Duration) (
 	c.Emit, c.Settle = t.emitter(c), t.settle
 	callCtx, done := t.gate.opt.Observer.StartCall(callCtx, c)
 	begun := t.gate.opt.Now()
+	t.gate.opt.Fault(FaultIntent, c)
 	out, err := t.gate.opt.Capabilities[c.Name].Perform(callCtx, c)
+	t.gate.opt.Fault(FaultEffect, c)
 	took := t.gate.opt.Now().Sub(begun)
+	out.Usage.Fuel += c.Fuel
 	failure, fatal := t.failure(callCtx, c, err)
 	done(codeOf(failure), out.Usage)
 	if fatal != nil {
@@ -186,6 +190,7 @@ func (t *Turn) perform(ctx context.Context, c *host.Call, limit time.Duration) (
 		}
 	}
 	d, o, err := t.record(ctx, c, host.EntryResult, result, out, took)
+	t.gate.opt.Fault(FaultResult, c)
 	if c.Class.Recovery == abi.RecoverRetry {
 		t.opt.Journal.Flush() // what was paid for should not wait for the next commit
 	}
@@ -198,6 +203,14 @@ func (t *Turn) unknown(c *host.Call) ([]store.Op, error) {
 		return nil, nil
 	}
 	return t.opt.Unknown(c)
+}
+
+// rehearses tells whether the call is only decided.
+func (t *Turn) rehearses(c *host.Call) bool {
+	if c.Name == CallReply || slices.Contains(t.opt.Anew, c.Name) {
+		return false
+	}
+	return t.opt.Mode == Dry || t.opt.Mode == Shadow && c.Class.Kind.Has(host.Effect|host.Egress)
 }
 
 // within bounds a call's time by the limit that the guest named, or else by the

@@ -43,7 +43,17 @@ type Options struct {
 	Now          func() time.Time
 	Observer     Observer
 	Log          *slog.Logger
+	// Fault, when set, is called at the points of a call between which a crash makes a
+	// difference: FaultIntent, FaultEffect, FaultResult. It is for tests that crash there.
+	Fault func(point string, c *host.Call)
 }
+
+// The points at which Options.Fault is called.
+const (
+	FaultIntent = "intent" // the intent is recorded, durably where it must be, and nothing is done
+	FaultEffect = "effect" // the call was performed, and nothing is recorded of it
+	FaultResult = "result" // the result is recorded, not yet durable
+)
 
 // Gate holds what all turns share. It is safe for concurrent use.
 type Gate struct {
@@ -54,6 +64,9 @@ type Gate struct {
 func New(opt Options) *Gate {
 	if opt.Observer == nil {
 		opt.Observer = unobserved{}
+	}
+	if opt.Fault == nil {
+		opt.Fault = func(string, *host.Call) {}
 	}
 	return &Gate{opt: opt}
 }

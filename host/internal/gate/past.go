@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -51,17 +52,20 @@ func (t *Turn) at(path string) *past {
 // recorded answers a call from the journal. ok is false for a call that has no
 // result there; how it goes on is for recovery to say.
 func (t *Turn) recorded(ctx context.Context, c *host.Call) (d Delivered, p *past, ok bool, err error) {
+	if slices.Contains(t.opt.Anew, c.Name) {
+		return d, nil, false, nil
+	}
 	p = t.past[c.Path]
+	if t.opt.Lenient {
+		p = t.alike(c, p)
+	}
 	if p == nil {
 		return d, nil, false, nil
 	}
+	t.reach(p)
 	if err := p.same(c); err != nil {
-		if t.opt.Lenient {
-			return d, nil, false, nil
-		}
 		return d, nil, false, err
 	}
-	t.reach(p)
 	if p.outcome == nil {
 		return d, p, false, nil
 	}
@@ -71,6 +75,23 @@ func (t *Turn) recorded(ctx context.Context, c *host.Call) (d Delivered, p *past
 	}
 	t.gate.opt.Observer.Replayed(c.Name)
 	return Delivered{Result: result, Time: p.entry.Time, Seq: p.entry.Seq}, p, true, nil
+}
+
+// alike finds the same call with a result, at its own path or else the first one
+// elsewhere that nobody has asked for.
+func (t *Turn) alike(c *host.Call, at *past) *past {
+	if at != nil && at.outcome != nil && at.same(c) == nil {
+		return at
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	var first *past
+	for _, p := range t.past {
+		if !p.reached && p.outcome != nil && p.same(c) == nil && (first == nil || p.entry.Seq < first.entry.Seq) {
+			first = p
+		}
+	}
+	return first
 }
 
 func (t *Turn) reach(p *past) {
@@ -127,7 +148,7 @@ func (t *Turn) recover(ctx context.Context, c *host.Call, p *past) (d Delivered,
 	if p == nil || p.intent == nil || !p.intent.Decision.Allowed {
 		return d, true, nil
 	}
-	c.Attempt, c.Begun, c.Resume = p.intent.Attempt+1, p.begun, p.intent.Child
+	c.Attempt, c.Begun, c.Resume, c.Intent = p.intent.Attempt+1, p.begun, p.intent.Child, p.intent
 	if p.intent.Recovery != abi.RecoverOnce {
 		return d, true, nil
 	}

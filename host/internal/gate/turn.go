@@ -39,9 +39,11 @@ type TurnOptions struct {
 	Approvals Approvals
 	// Unknown, when set, returns what is to be written together with an unknown outcome.
 	Unknown func(c *host.Call) ([]store.Op, error)
-	// Lenient takes calls that differ from the record for calls that are not on record,
-	// instead of a divergence.
+	// Lenient takes a call that differs from the record at its path for the same call
+	// elsewhere in the turn, or for one that is not on record, instead of a divergence.
 	Lenient bool
+	// Anew names the calls that a rehearsal performs whatever is on record.
+	Anew []string
 }
 
 // Approvals asks people. Ask returns the answered or expired approval, at once when it was

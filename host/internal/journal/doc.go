@@ -7,8 +7,12 @@
 // committed entries through forks and reverts.
 //
 // Payloads are encrypted with the session's own key, so that erasing the key
-// erases them, and are named by a digest under the tenant's key, so that what
-// remains still verifies. A small payload lies in its entry, a larger one in
-// chunks beside it, and a model's conversation message by message, so that a
-// request costs what is new in it.
+// erases them, and are named by a digest under the tenant's key. The entries form a
+// chain, which covers ciphertext and digests: what remains after an erasure still
+// verifies. A small payload lies in its entry, a larger one in chunks beside it; long
+// strings and growing lists in it are stored once per session, so that a request to a
+// model costs what is new in it.
+//
+// A session can be exported to one file, which verifies without a host, and imported
+// from it as a new session.
 package journal

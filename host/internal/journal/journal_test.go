@@ -3,7 +3,6 @@ package journal_test
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -76,7 +75,7 @@ func (b *bench) scan(t *testing.T, prefix string) (out []words.Item) {
 }
 
 func session(id string) host.Open {
-	return host.Open{Session: host.Session{ID: id, Tenant: "t", Owner: "owner"}}
+	return host.Open{Session: host.Session{ID: id, Tenant: "t", Owner: "owner"}, Seed: bytes.Repeat([]byte{9}, 32)}
 }
 
 func (b *bench) create(tb testing.TB) *journal.Log {
@@ -224,26 +223,21 @@ func TestConversationsCostWhatIsNew(t *testing.T) {
 	l := b.create(t)
 	var messages []string
 	var last host.Entry
-	count := func() (n int) {
-		for _, item := range b.scan(t, "b/") {
-			n += len(item.Value)
-		}
-		return n
-	}
+	say := noise(1)
 	var grown []int
 	for i := range 20 {
-		messages = append(messages, fmt.Sprintf(`{"role":"user","content":"message %02d %s"}`, i, strings.Repeat("z", 1000)))
-		if i == 10 { // a new writer knows no nodes and must not write them again
+		messages = append(messages, fmt.Sprintf(`{"role":"user","content":"message %02d %s"}`, i, say(1000)))
+		if i == 10 { // a new writer knows no parts and must not write them again
 			commit(t, l)
 			var err error
 			if l, err = b.journals.Acquire(t.Context(), "t", "s1"); err != nil {
 				t.Fatal(err)
 			}
 		}
-		before := count()
+		before := b.stored(t)
 		last = add(t, l, host.EntryIntent, `{"model":"m","messages":[`+strings.Join(messages, ",")+`],"tools":[]}`)
 		commit(t, l)
-		grown = append(grown, count()-before)
+		grown = append(grown, b.stored(t)-before)
 	}
 	for i, n := range grown {
 		if n > 2*grown[0] {
@@ -254,10 +248,7 @@ func TestConversationsCostWhatIsNew(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var got, want any
-	_ = json.Unmarshal(p, &got)
-	_ = json.Unmarshal([]byte(`{"model":"m","messages":[`+strings.Join(messages, ",")+`],"tools":[]}`), &want)
-	if d := cmp.Diff(want, got); d != "" {
+	if d := cmp.Diff(`{"model":"m","messages":[`+strings.Join(messages, ",")+`],"tools":[]}`, string(p)); d != "" {
 		t.Error(d)
 	}
 }
@@ -452,22 +443,4 @@ func TestDamagedEntryIsNamed(t *testing.T) {
 		}
 	}
 	t.Error("a damaged entry was read")
-}
-
-func BenchmarkAppend(b *testing.B) {
-	bn := open(b, b.TempDir())
-	l := bn.create(b)
-	payload := bytes.Repeat([]byte("x"), 300)
-	b.ReportAllocs()
-	i := 0
-	for b.Loop() {
-		if _, err := l.Append(b.Context(), host.Entry{Kind: host.EntryResult, Turn: 1, Path: "1/1"}, host.Outcome{Name: "x"}, payload); err != nil {
-			b.Fatal(err)
-		}
-		if i++; i%1000 == 0 {
-			b.StopTimer()
-			commit(b, l)
-			b.StartTimer()
-		}
-	}
 }

@@ -38,6 +38,8 @@ type head struct {
 	At     uint64      `json:"at,omitempty"`
 	Epoch  uint32      `json:"epoch,omitempty"`
 	Hidden [][2]uint64 `json:"hidden,omitempty"` // first and last, own entries only
+	// Sparse tells that numbers are missing: those of entries that an export left out.
+	Sparse bool `json:"sparse,omitempty"`
 }
 
 // hides tells whether a reader of the entries up to limit does not see seq. A branch
@@ -52,39 +54,47 @@ func (h *head) hides(seq, limit uint64) bool {
 }
 
 // Create begins the journal of o.Session with an open entry and ops, not yet
-// durable: the first Commit makes it so, or fails with store.ErrConflict's
-// counterpart ErrFenced when the session exists.
+// durable: the first Commit makes it so. It fails with ErrFenced when there is a session
+// with this id.
 func (j *Journals) Create(ctx context.Context, o host.Open, ops ...store.Op) (*Log, error) {
-	return j.create(ctx, o, head{Parent: o.Parent, At: o.At}, ops)
+	return j.create(ctx, o, head{Parent: o.Parent, At: o.At}, random(keySize), record{}, ops)
 }
 
-func (j *Journals) create(ctx context.Context, o host.Open, h head, ops []store.Op) (*Log, error) {
-	tenant, session := o.Session.Tenant, o.Session.ID
-	wrapped, err := j.keys.create(tenant, session)
-	if err != nil {
-		return nil, err
-	}
+// create begins a journal that goes on after before.
+func (j *Journals) create(ctx context.Context, o host.Open, h head, hash []byte, before record, ops []store.Op) (*Log, error) {
 	raw, err := json.Marshal(h)
 	if err != nil {
 		return nil, err
 	}
-	ops = append(ops, wrapped, store.Op{Key: key('h', tenant, session), Value: raw})
-	fence := store.Op{Key: key('f', tenant, session), Value: []byte("1")}
-	if err := j.claim(ctx, fence, 0); err != nil {
-		return nil, err
-	}
-	l, err := j.log(ctx, tenant, session, 1)
+	l, wrapped, err := j.begin(ctx, o.Session.Tenant, o.Session.ID, hash)
 	if err != nil {
 		return nil, err
 	}
-	l.seq, l.epoch = h.At, h.Epoch
+	j.keys.remember(l.tenant, l.session, l.domain)
+	l.seq, l.epoch, l.link, l.last = h.At, h.Epoch, before.link, before.Time
+	ops = append(ops, wrapped, store.Op{Key: key('h', l.tenant, l.session), Value: raw})
 	_, err = l.Append(ctx, host.Entry{Kind: host.EntryOpen}, o, nil, ops...)
 	return l, err
 }
 
+// begin claims the id of a new session, together with more, and returns its writer and
+// the op that stores its keys.
+func (j *Journals) begin(ctx context.Context, tenant, session string, hash []byte, more ...store.Op) (*Log, store.Op, error) {
+	d, wrapped, err := j.keys.create(tenant, session, hash)
+	if err != nil {
+		return nil, store.Op{}, err
+	}
+	fence := store.Op{Key: key('f', tenant, session), Value: []byte("1")}
+	if err := j.claim(ctx, fence, 0, more...); err != nil {
+		return nil, store.Op{}, err
+	}
+	l, err := j.log(ctx, tenant, session, 1, d)
+	return l, wrapped, err
+}
+
 // claim writes the fence, whose revision guards every later batch.
-func (j *Journals) claim(ctx context.Context, fence store.Op, was store.Revision) error {
-	_, err := j.store.Commit(ctx, store.Batch{Ops: []store.Op{fence}, Conds: []store.Cond{{Key: fence.Key, Revision: was}}})
+func (j *Journals) claim(ctx context.Context, fence store.Op, was store.Revision, more ...store.Op) error {
+	_, err := j.store.Commit(ctx, store.Batch{Ops: append(more, fence), Conds: []store.Cond{{Key: fence.Key, Revision: was}}})
 	if errors.Is(err, store.ErrConflict) {
 		return fmt.Errorf("%w: %s", ErrFenced, fence.Key)
 	}
@@ -118,7 +128,11 @@ func (j *Journals) Acquire(ctx context.Context, tenant, session string) (*Log, e
 
 // resume makes a writer that goes on after the newest entry.
 func (j *Journals) resume(ctx context.Context, tenant, session string, fence uint64) (*Log, error) {
-	l, err := j.log(ctx, tenant, session, fence)
+	d, err := j.keys.get(ctx, tenant, session)
+	if err != nil {
+		return nil, err
+	}
+	l, err := j.log(ctx, tenant, session, fence, d)
 	if err != nil {
 		return nil, err
 	}
@@ -132,16 +146,12 @@ func (j *Journals) resume(ctx context.Context, tenant, session string, fence uin
 		return nil, err
 	}
 	if newest != nil {
-		l.seq, l.last = newest.Seq, newest.Time
+		l.seq, l.last, l.link = newest.Seq, newest.Time, newest.link
 	}
 	return l, nil
 }
 
-func (j *Journals) log(ctx context.Context, tenant, session string, fence uint64) (*Log, error) {
-	d, err := j.keys.get(ctx, tenant, session)
-	if err != nil {
-		return nil, err
-	}
+func (j *Journals) log(ctx context.Context, tenant, session string, fence uint64, d *domain) (*Log, error) {
 	item, err := j.get(ctx, key('f', tenant, session))
 	if err != nil {
 		return nil, err
@@ -150,7 +160,7 @@ func (j *Journals) log(ctx context.Context, tenant, session string, fence uint64
 		keys: j.keys, store: j.store, now: j.opt.Now, observer: j.opt.Committed,
 		tenant: tenant, session: session, domain: d, fence: fence,
 		cond:  store.Cond{Key: item.Key, Revision: item.Revision},
-		known: map[string]bool{},
+		known: map[name]bool{},
 	}, nil
 }
 
@@ -177,18 +187,18 @@ func (j *Journals) head(ctx context.Context, tenant, session string) (head, erro
 }
 
 // newest returns the session's own newest entry, hidden or not, nil for none.
-func (j *Journals) newest(ctx context.Context, tenant, session string) (*host.Entry, error) {
-	var out *host.Entry
+func (j *Journals) newest(ctx context.Context, tenant, session string) (*record, error) {
+	var out *record
 	err := j.store.View(ctx, func(tx store.Tx) error {
 		for item, err := range tx.Scan(store.Query{Prefix: key('j', tenant, session), Reverse: true, Limit: 1}) {
 			if err != nil {
 				return err
 			}
-			e, err := decode(item.Value)
+			r, err := decode(item.Value)
 			if err != nil {
 				return fmt.Errorf("session %s: %w", session, err)
 			}
-			out = &e
+			out = &r
 		}
 		return nil
 	})

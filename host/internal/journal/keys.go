@@ -1,17 +1,15 @@
 package journal
 
 import (
+	"bytes"
 	"context"
 	"crypto/cipher"
 	"crypto/hkdf"
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
-	"encoding/base64"
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"hash"
 	"sync"
 
 	"golang.org/x/crypto/chacha20poly1305"
@@ -30,15 +28,18 @@ type Keys struct {
 	store  store.Store
 	master cipher.AEAD
 	root   []byte
+	packer packer
 	mu     sync.Mutex
 	tenant map[string]*sync.Pool
 	domain map[string]*domain
 }
 
-// domain is an erasure domain: a session's key, ready to use.
+// domain is an erasure domain: a session's keys, ready to use.
 type domain struct {
-	aead  cipher.AEAD
-	names *sync.Pool // of HMACs under the tenant's key, which name payloads
+	aead   cipher.AEAD
+	names  *sync.Pool // of HMACs under the tenant's key, which name payloads
+	hashes *sync.Pool // of HMACs under the session's hash key, which name requests
+	hash   []byte     // the hash key; nil in old sessions, which use the tenant's
 }
 
 // NewKeys makes a key ring over s. master has 32 bytes and must be the one that
@@ -52,7 +53,11 @@ func NewKeys(s store.Store, master []byte) (*Keys, error) {
 	if err != nil {
 		return nil, fmt.Errorf("journal: master key: %w", err)
 	}
-	return &Keys{store: s, master: aead, root: master, tenant: map[string]*sync.Pool{}, domain: map[string]*domain{}}, nil
+	p, err := newPacker()
+	if err != nil {
+		return nil, fmt.Errorf("journal: compression: %w", err)
+	}
+	return &Keys{store: s, master: aead, root: master, packer: p, tenant: map[string]*sync.Pool{}, domain: map[string]*domain{}}, nil
 }
 
 func derive(secret []byte, info string) ([]byte, error) {
@@ -62,17 +67,24 @@ func derive(secret []byte, info string) ([]byte, error) {
 	return hkdf.Key(sha256.New, secret, nil, info, keySize)
 }
 
-// create makes a new key for the session and returns the op that stores it.
-func (k *Keys) create(tenant, session string) (store.Op, error) {
-	secret := make([]byte, keySize)
-	nonce := make([]byte, chacha20poly1305.NonceSizeX)
-	_, _ = rand.Read(secret) // never fails
-	_, _ = rand.Read(nonce)
-	id := key('k', tenant, session)
-	if _, err := k.use(tenant, session, secret); err != nil {
-		return store.Op{}, err
+// create makes keys for a new session and returns the op that stores them. hash is the
+// hash key that it goes on with, nil for one that has its tenant's. Nothing is remembered
+// yet: the id may turn out to be another session's.
+func (k *Keys) create(tenant, session string, hash []byte) (*domain, store.Op, error) {
+	secret := append(random(keySize), hash...)
+	d, err := k.use(tenant, secret)
+	if err != nil {
+		return nil, store.Op{}, err
 	}
-	return store.Op{Key: id, Value: k.master.Seal(nonce, nonce, secret, id)}, nil
+	id := key('k', tenant, session)
+	nonce := random(chacha20poly1305.NonceSizeX)
+	return d, store.Op{Key: id, Value: k.master.Seal(nonce, nonce, secret, id)}, nil
+}
+
+func random(n int) []byte {
+	b := make([]byte, n)
+	_, _ = rand.Read(b) // never fails
+	return b
 }
 
 // get returns the session's key, ErrErased when it has none.
@@ -100,7 +112,10 @@ func (k *Keys) get(ctx context.Context, tenant, session string) (*domain, error)
 	if err != nil {
 		return nil, fmt.Errorf("journal: key of session %s: %w; restore the master key file that belongs to this data folder", session, err)
 	}
-	return k.use(tenant, session, secret)
+	if d, err = k.use(tenant, secret); err == nil {
+		k.remember(tenant, session, d)
+	}
+	return d, err
 }
 
 func (k *Keys) unwrap(wrapped, id []byte) ([]byte, error) {
@@ -111,13 +126,17 @@ func (k *Keys) unwrap(wrapped, id []byte) ([]byte, error) {
 	return k.master.Open(nil, wrapped[:n], wrapped[n:], id)
 }
 
-// use prepares a session's secret and remembers it.
-func (k *Keys) use(tenant, session string, secret []byte) (*domain, error) {
+// use prepares a session's secret: a key for payloads, and behind it, in sessions that
+// have one, the hash key.
+func (k *Keys) use(tenant string, secret []byte) (*domain, error) {
+	if len(secret) != keySize && len(secret) != 2*keySize {
+		return nil, fmt.Errorf("%w: it has %d bytes", errCodec, len(secret))
+	}
 	names, err := k.tenantKey(tenant)
 	if err != nil {
 		return nil, err
 	}
-	enc, err := derive(secret, "vespiary payload v1")
+	enc, err := derive(secret[:keySize], "vespiary payload v1")
 	if err != nil {
 		return nil, err
 	}
@@ -125,14 +144,21 @@ func (k *Keys) use(tenant, session string, secret []byte) (*domain, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &domain{aead: aead, names: names}
+	d := &domain{aead: aead, names: names, hashes: names}
+	if len(secret) > keySize {
+		d.hash = bytes.Clone(secret[keySize:])
+		d.hashes = &sync.Pool{New: func() any { return hmac.New(sha256.New, d.hash) }}
+	}
+	return d, nil
+}
+
+func (k *Keys) remember(tenant, session string, d *domain) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if len(k.domain) >= maxCachedKeys {
 		clear(k.domain)
 	}
 	k.domain[tenant+"/"+session] = d
-	return d, nil
 }
 
 // maxCachedKeys bounds the memory for keys of sessions that were read once.
@@ -160,74 +186,3 @@ func (k *Keys) forget(tenant, session string) {
 	defer k.mu.Unlock()
 	delete(k.domain, tenant+"/"+session)
 }
-
-// What a digest is of. The two never meet: a payload that is made to look like a node
-// has another name.
-const (
-	ofPayload byte = 'p'
-	ofNode    byte = 'n'
-)
-
-// digest names data under the tenant's key: without the key nobody can test
-// whether a guessed text is among the payloads.
-func (d *domain) digest(kind byte, parts ...[]byte) string {
-	h, _ := d.names.Get().(hash.Hash)
-	defer d.names.Put(h)
-	h.Reset()
-	h.Write([]byte{kind})
-	for _, p := range parts {
-		h.Write(p)
-	}
-	var sum [sha256.Size]byte
-	return base64.RawURLEncoding.EncodeToString(h.Sum(sum[:0]))
-}
-
-// seal encrypts a piece of the payload that digest names. The nonce is the digest with
-// the place of the piece: the same data gives the same ciphertext within a session, and
-// no nonce ever serves two texts.
-func (d *domain) seal(digest string, at piece, data []byte) []byte {
-	return d.aead.Seal(nil, at.nonce(digest), data, at.name(digest))
-}
-
-func (d *domain) open(digest string, at piece, sealed []byte) ([]byte, error) {
-	data, err := d.aead.Open(nil, at.nonce(digest), sealed, at.name(digest))
-	if err != nil {
-		return nil, fmt.Errorf("%w: payload %s does not decrypt", errCodec, digest)
-	}
-	return data, nil
-}
-
-// piece is a part of a payload: which one, and whether more follow. Both are
-// authenticated, so that a piece that is lost or moved cannot go unnoticed.
-type piece struct {
-	n    uint16
-	more bool
-}
-
-// whole is the only piece of a payload that was not cut.
-var whole = piece{}
-
-func (p piece) mark() byte {
-	if p.more {
-		return moreChunks
-	}
-	return lastChunk
-}
-
-func (p piece) nonce(digest string) []byte {
-	var raw [sha256.Size]byte
-	_, _ = base64.RawURLEncoding.Decode(raw[:], []byte(digest)) // what is no digest does not decrypt
-	nonce := raw[:chacha20poly1305.NonceSizeX]
-	binary.BigEndian.PutUint16(nonce[len(nonce)-2:], p.n)
-	return nonce
-}
-
-func (p piece) name(digest string) []byte {
-	return append(binary.BigEndian.AppendUint16([]byte(digest), p.n), p.mark())
-}
-
-// The last byte of a stored piece tells whether more follow.
-const (
-	moreChunks byte = 0
-	lastChunk  byte = 1
-)

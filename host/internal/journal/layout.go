@@ -5,10 +5,11 @@ import "encoding/binary"
 // The keys of a session, all beginning with a letter and the tenant:
 //
 //	j  entries, by sequence number
-//	h  head: where the session forked and what is hidden
+//	h  head: where the session forked and what is hidden; without it there is no session
 //	f  fence: which acquisition may write
-//	b  payload chunks, by digest and number
-//	k  the session's wrapped key
+//	b  chunks of payloads and of their parts, by digest and number
+//	k  the session's wrapped keys
+//	i  mark of an import under way
 func key(kind byte, tenant, session string) []byte {
 	k := make([]byte, 0, len(tenant)+len(session)+16)
 	k = append(k, kind, '/')

@@ -33,9 +33,10 @@ type Log struct {
 	seq     uint64
 	epoch   uint32
 	last    time.Time
+	link    link // of the newest entry
 	pending []pending
-	waiting int             // bytes of pending
-	known   map[string]bool // conversation nodes that are stored or pending
+	waiting int           // bytes of pending
+	known   map[name]bool // parts of payloads that are stored or pending
 	failed  error
 
 	commit   sync.Mutex // held by the one that commits, so that batches keep their order
@@ -47,6 +48,7 @@ type Log struct {
 type pending struct {
 	entry host.Entry
 	ops   []store.Op
+	parts []part // that the ops write
 	size  int
 }
 
@@ -60,8 +62,9 @@ func (l *Log) Epoch() uint32 {
 	return l.epoch
 }
 
-// Hash returns the keyed digest that requests are compared by.
-func (l *Log) Hash(data []byte) string { return l.domain.digest(ofPayload, data) }
+// Hash returns the keyed digest that requests are compared by. Its key goes with the
+// session into its branches and into its export, and ends with its erasure.
+func (l *Log) Hash(data []byte) string { return sum(l.domain.hashes, ofPayload, data).String() }
 
 // Append adds an entry: e gives Kind, Turn and Path, body its kind's own fields,
 // payload the user content, and ops what must be written together with it. The
@@ -81,28 +84,50 @@ func (l *Log) append(ctx context.Context, e host.Entry, body any, payload []byte
 		return host.Entry{}, l.failed
 	}
 	e.Body = raw
-	var nodes []string
+	var parts []part
 	if payload != nil {
 		// What happened is recorded even when the call that did it was cancelled.
 		var more []store.Op
-		if more, nodes, err = l.attach(context.WithoutCancel(ctx), &e, payload); err != nil {
+		if more, parts, err = l.attach(context.WithoutCancel(ctx), &e, payload); err != nil {
 			return host.Entry{}, err
 		}
 		ops = append(more, ops...)
 	}
+	last := l.last
 	l.number(&e)
-	ops = append(ops, store.Op{Key: entryKey(l.tenant, l.session, e.Seq), Value: encode(&e)})
-	size := sizeOf(ops)
-	if size > store.MaxBatch {
-		l.seq--
-		return host.Entry{}, fmt.Errorf("%w: with what belongs to it, the entry needs %d bytes", ErrTooLarge, size)
-	}
-	l.pending = append(l.pending, pending{entry: e, ops: ops, size: size})
-	l.waiting += size
-	for _, name := range nodes { // from here on they are written, or the log fails
-		l.known[name] = true
+	if err := l.hold(e, parts, ops); err != nil {
+		l.seq, l.last = l.seq-1, last
+		return host.Entry{}, err
 	}
 	return e, nil
+}
+
+// hold adds a numbered entry to what is pending.
+func (l *Log) hold(e host.Entry, parts []part, ops []store.Op) error {
+	value, link := encode(&e, l.link)
+	ops = append(ops, store.Op{Key: entryKey(l.tenant, l.session, e.Seq), Value: value})
+	size := sizeOf(ops)
+	if size > store.MaxBatch {
+		return fmt.Errorf("%w: with what belongs to it, the entry needs %d bytes", ErrTooLarge, size)
+	}
+	l.link = link
+	l.pending = append(l.pending, pending{entry: e, ops: ops, parts: parts, size: size})
+	l.waiting += size
+	for i := range parts { // from here on they are written, or the log fails
+		l.know(parts[i].name)
+		parts[i].content = nil // the ops have it
+	}
+	return nil
+}
+
+// drop undoes the newest append.
+func (l *Log) drop(seq uint64, last time.Time, before link) {
+	n := len(l.pending) - 1
+	l.waiting -= l.pending[n].size
+	for _, p := range l.pending[n].parts {
+		delete(l.known, p.name)
+	}
+	l.pending, l.seq, l.last, l.link = l.pending[:n], seq, last, before
 }
 
 // Waiting returns how many bytes wait for a Commit.
@@ -112,20 +137,20 @@ func (l *Log) Waiting() int {
 	return l.waiting
 }
 
-// attach seals the payload into the entry, or into ops, and names the nodes of a
-// conversation that the ops write.
-func (l *Log) attach(ctx context.Context, e *host.Entry, payload []byte) (ops []store.Op, nodes []string, err error) {
-	if e.Kind == host.EntryIntent {
-		if payload, ops, nodes, err = l.split(ctx, payload); err != nil {
-			return nil, nil, err
-		}
+// attach seals the payload into the entry, or into ops, and returns the parts that the
+// ops write.
+func (l *Log) attach(ctx context.Context, e *host.Entry, payload []byte) ([]store.Op, []part, error) {
+	if len(payload) > host.MaxPayload {
+		return nil, nil, ErrTooLarge
 	}
-	s, err := l.domain.payload(l.tenant, l.session, payload)
+	form, parts, err := l.form(ctx, payload)
 	if err != nil {
 		return nil, nil, err
 	}
-	e.Digest, e.Sealed, e.Domain = s.digest, s.inline, l.session
-	return append(ops, s.ops...), nodes, nil
+	ops := l.opsOf(parts)
+	digest, inline, more := l.domain.payload(l.tenant, l.session, form)
+	e.Digest, e.Sealed, e.Domain = digest, inline, l.session
+	return append(ops, more...), parts, nil
 }
 
 func (l *Log) number(e *host.Entry) {
@@ -188,7 +213,7 @@ func (l *Log) AppendNow(ctx context.Context, e host.Entry, body any, payload []b
 func (l *Log) appendNow(ctx context.Context, e *host.Entry, body any, payload []byte, ops []store.Op) ([]host.Entry, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	seq, last := l.seq, l.last
+	seq, last, link := l.seq, l.last, l.link
 	var err error
 	if *e, err = l.append(ctx, *e, body, payload, ops); err != nil {
 		return nil, err
@@ -196,9 +221,7 @@ func (l *Log) appendNow(ctx context.Context, e *host.Entry, body any, payload []
 	batch, entries := join(l.pending)
 	_, err = l.store.Commit(context.WithoutCancel(ctx), store.Batch{Ops: batch, Conds: []store.Cond{l.cond}})
 	if errors.Is(err, store.ErrFull) {
-		n := len(l.pending) - 1
-		l.waiting -= l.pending[n].size
-		l.pending, l.seq, l.last = l.pending[:n], seq, last
+		l.drop(seq, last, link)
 		return nil, err
 	}
 	return entries, l.settled(len(l.pending), err)

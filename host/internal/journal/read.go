@@ -2,6 +2,7 @@ package journal
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"iter"
@@ -33,8 +34,8 @@ func (j *Journals) read(ctx context.Context, tenant, session string, from, to ui
 	}
 	page, err := j.page(ctx, tenant, session, from, to)
 	for ; err == nil && len(page) > 0; page, err = j.page(ctx, tenant, session, page[len(page)-1].Seq+1, to) {
-		for _, e := range page {
-			if !h.hides(e.Seq, to) && !yield(e, nil) {
+		for _, r := range page {
+			if !h.hides(r.Seq, to) && !yield(r.Entry, nil) {
 				return false
 			}
 		}
@@ -55,52 +56,50 @@ func notFound(session string, err error) error {
 // pageSize bounds what one view of the store holds in memory.
 const pageSize = 256
 
-func (j *Journals) page(ctx context.Context, tenant, session string, from, to uint64) ([]host.Entry, error) {
-	var out []host.Entry
+func (j *Journals) page(ctx context.Context, tenant, session string, from, to uint64) ([]record, error) {
+	var out []record
 	err := j.store.View(ctx, func(tx store.Tx) error {
 		q := store.Query{Prefix: key('j', tenant, session), From: entryKey(tenant, session, from), Limit: pageSize}
 		for item, err := range tx.Scan(q) {
 			if err != nil {
 				return err
 			}
-			e, err := decode(item.Value)
-			if err != nil {
-				return fmt.Errorf("session %s, entry key %x: %w", session, item.Key, err)
+			seq := binary.BigEndian.Uint64(item.Key[len(q.Prefix):])
+			r, err := decode(item.Value)
+			if err == nil && r.Seq != seq {
+				err = fmt.Errorf("%w: it is entry %d", errCodec, r.Seq)
 			}
-			if e.Seq > to {
+			if err != nil {
+				return fmt.Errorf("session %s, entry %d: %w", session, seq, err)
+			}
+			if r.Seq > to {
 				return nil
 			}
-			e.Domain = session
-			out = append(out, e)
+			r.Domain = session
+			out = append(out, r)
 		}
 		return nil
 	})
 	return out, err
 }
 
-// Payload returns what an entry's payload held, ErrErased when its key is gone, and
-// nil for an entry without one. A request to a model comes back whole, its fields
-// possibly in another order.
+// Payload returns what an entry's payload held, byte by byte, ErrErased when its key is
+// gone, and nil for an entry without one.
 func (j *Journals) Payload(ctx context.Context, tenant string, e host.Entry) ([]byte, error) {
 	if e.Digest == "" {
 		return nil, nil
 	}
-	data, err := j.raw(ctx, tenant, e)
-	if err != nil {
-		return nil, err
+	if e.Sealed != nil {
+		if data, done, err := j.keys.inline(ctx, tenant, e); done || err != nil {
+			return data, err
+		}
 	}
-	return j.keys.join(ctx, tenant, e.Domain, data)
-}
-
-func (j *Journals) raw(ctx context.Context, tenant string, e host.Entry) ([]byte, error) {
-	if e.Sealed == nil {
-		return j.keys.blob(ctx, tenant, e.Domain, e.Digest)
-	}
-	d, err := j.keys.get(ctx, tenant, e.Domain)
-	if err != nil {
-		return nil, err
-	}
-	return d.open(e.Digest, whole, e.Sealed)
+	var data []byte
+	err := j.keys.shelve(ctx, tenant, e.Domain, func(s *shelf) (err error) {
+		data, err = s.payload(e)
+		return err
+	})
+	return data, err
 }
 
 // Erase destroys the session's key, which makes every payload of the session, and

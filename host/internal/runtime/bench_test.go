@@ -108,21 +108,3 @@ func BenchmarkLoad(b *testing.B) {
 		})
 	}
 }
-
-// BenchmarkInstantiate makes an instance and closes it.
-func BenchmarkInstantiate(b *testing.B) {
-	for _, name := range []string{"c", "rust", "go"} {
-		b.Run(name, func(b *testing.B) {
-			m, c := load(b, newEngine(b, runtime.NewNative, options(b)), wasmOf(b, name)), benchConfig()
-			ctx := production(b)
-			b.ReportAllocs()
-			for b.Loop() {
-				i, err := m.Instantiate(ctx, c)
-				if err != nil {
-					b.Fatal(err)
-				}
-				closed(b, i)
-			}
-		})
-	}
-}

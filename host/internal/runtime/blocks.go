@@ -18,7 +18,7 @@ import (
 // replayed on another instance.
 type arena struct {
 	limit  uint64
-	mem    []byte   // [0, base) is never handed out
+	mem    []byte   // [0, firstBlock) is never handed out
 	blocks []block  // by offset
 	free   [][]int  // by size class: indexes into blocks
 	input  blockRef // what input_* read
@@ -34,10 +34,10 @@ type block struct {
 type blockRef struct{ off, len uint64 }
 
 const (
-	base      = 16 // no block has offset 0, which stands for none
-	align     = 16
-	blockCost = 32      // bytes of bookkeeping charged for a block, so that many tiny ones are bounded too
-	keepArena = 1 << 20 // bytes an idle instance retains
+	firstBlock = 16 // no block has offset 0, which stands for none
+	align      = 16
+	blockCost  = 32      // bytes of bookkeeping charged for a block, so that many tiny ones are bounded too
+	keepArena  = 1 << 20 // bytes an idle instance retains
 )
 
 // rangeError ends a guest that leaves its blocks.
@@ -90,7 +90,7 @@ func (a *arena) alloc(n uint64) uint64 {
 		b.used, b.live = n, true
 		return b.off
 	}
-	off := max(uint64(len(a.mem)), base)
+	off := max(uint64(len(a.mem)), firstBlock)
 	if off+size+uint64(len(a.blocks)+1)*blockCost > a.limit {
 		return 0
 	}
@@ -158,7 +158,7 @@ func (a *arena) length(off uint64) uint64 {
 // view returns n bytes at off, which must lie within the blocks handed out.
 func (a *arena) view(call string, off, n uint64) ([]byte, error) {
 	end := uint64(len(a.mem))
-	if off < base || off > end || n > end-off {
+	if off < firstBlock || off > end || n > end-off {
 		return nil, &rangeError{call, off, n, end}
 	}
 	return a.mem[off : off+n], nil

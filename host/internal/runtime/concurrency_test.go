@@ -110,14 +110,19 @@ func TestMemoryReturns(t *testing.T) {
 
 func residentMiB(t *testing.T) int {
 	t.Helper()
+	return residentKiB(t) >> 10
+}
+
+func residentKiB(tb testing.TB) int {
+	tb.Helper()
 	b, err := os.ReadFile("/proc/self/status")
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	_, line, _ := strings.Cut(string(b), "VmRSS:")
 	var kib int
 	if _, err := fmt.Sscan(line, &kib); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	return kib >> 10
+	return kib
 }

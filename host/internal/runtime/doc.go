@@ -15,4 +15,24 @@
 // Both refuse a module that imports what is not offered, give the guest no file,
 // no socket, no environment, and no clock or randomness but those in Config, and
 // end a guest whose context is done.
+//
+// What follows is of the native engine alone.
+//
+// Fuel. A guest counts what it does (package prepare) and yields when it has used
+// a slice: then other goroutines run, its context may end it, and it draws its
+// next slice from Config.Fuel. The same calls with the same answers use the same
+// fuel, and an account that is empty ends a guest at the same point each time.
+//
+// Images. A module is initialised once, in a world that is the same in every
+// process: no host to call, a clock of its own, randomness out of its digest. What
+// becomes of it is the base image (package image), which all instances share until
+// they write. An export vespiary_reseed gives a clone randomness that no other has.
+// A guest that calls the host or sleeps while it is initialised has no image, and
+// each instance is initialised in the world of its Config.
+//
+// State. Between two calls an instance is its memory, its globals and Extism's
+// variables. Instance.State takes them, as the pages that differ from the base
+// image, and Config.State goes on from them, in another process too: the base
+// image has the same digest everywhere. No call remembers anything else; blocks
+// and the last HTTP response are gone when the next one begins.
 package runtime

@@ -85,8 +85,8 @@ type extismModule struct {
 	refs   int // itself and its instances; guarded by extismEngine.mu
 }
 
-// compile takes the turn that native compilations take too, and shares their
-// cache: both engines compile the same prepared bytes.
+// compile takes the turn that native compilations take too. Here the context
+// ends a guest by wazero's own means, which make its loops many times slower.
 func (m *extismModule) compile(ctx context.Context, code []byte) error {
 	select {
 	case compiling <- struct{}{}:
@@ -101,7 +101,7 @@ func (m *extismModule) compile(ctx context.Context, code []byte) error {
 	m.cache = cache
 	m.plugin, err = extism.NewCompiledPlugin(ctx,
 		extism.Manifest{Wasm: []extism.Wasm{extism.WasmData{Data: code}}},
-		extism.PluginConfig{RuntimeConfig: config, EnableWasi: true},
+		extism.PluginConfig{RuntimeConfig: config.WithCloseOnContextDone(true), EnableWasi: true},
 		hostFunctions(m.engine.opts.Imports))
 	if err != nil {
 		return refuse("%w", err)
@@ -216,6 +216,9 @@ func (m *extismModule) Instantiate(ctx context.Context, c Config) (Instance, err
 	if err := c.check(m.info); err != nil {
 		return nil, err
 	}
+	if c.State != nil {
+		return nil, fmt.Errorf("instantiate: %w", noImage(extismNoImage))
+	}
 	if err := m.use(); err != nil {
 		return nil, err
 	}
@@ -284,6 +287,15 @@ func (i *extismInstance) abort(cause error) {
 // errSDKClosed is what the SDK says of a guest that ended itself with code 0,
 // which it reports as success.
 const errSDKClosed = "module is closed"
+
+// extismNoImage says why instances of this engine have no image.
+var extismNoImage = []string{"the engine of Extism's SDK keeps the memory to itself; run the plugin on the native engine"}
+
+// State implements Instance.
+func (*extismInstance) State(context.Context) (*State, error) { return nil, noImage(extismNoImage) }
+
+// Fuel implements Instance: this engine does not count it.
+func (*extismInstance) Fuel() int64 { return 0 }
 
 // Close implements Instance.
 func (i *extismInstance) Close(context.Context) error {

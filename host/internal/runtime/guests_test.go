@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -38,6 +39,9 @@ var guests = []guest{
 	{name: "go", dir: "go", needs: []string{"go"}, wasi: true, build: goBuild()},
 	{name: "go-bulk", dir: "go", needs: []string{"go"}, wasi: true, bulk: true, build: goBuild("-tags=bulk")},
 }
+
+// durable is a guest in Go with a suite of its own.
+var durable = guest{name: "durable", dir: "durable", needs: []string{"go"}, build: goBuild()}
 
 // shell builds with a script that gets the source folder and the output file.
 func shell(script string) func(context.Context, string, string) *exec.Cmd {
@@ -90,7 +94,7 @@ func wasmOf(tb testing.TB, name string) []byte {
 
 func guestNamed(tb testing.TB, name string) guest {
 	tb.Helper()
-	for _, g := range guests {
+	for _, g := range append(guests, durable) {
 		if g.name == name {
 			return g
 		}
@@ -169,7 +173,7 @@ func sourceHash(tb testing.TB, g guest) string {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	if g.dir == "go" {
+	if slices.Contains(g.needs, "go") {
 		version, err := exec.CommandContext(tb.Context(), "go", "env", "GOVERSION").Output()
 		if err != nil {
 			tb.Fatal(err)

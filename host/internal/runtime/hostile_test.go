@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	goruntime "runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -14,6 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/vespiary/vespiary/abi"
+	"github.com/vespiary/vespiary/host/internal/runtime/image"
 	"github.com/vespiary/vespiary/host/internal/runtime/wasm"
 	. "github.com/vespiary/vespiary/host/internal/runtime/wasm/wasmtest"
 )
@@ -210,6 +212,39 @@ func TestSharedCode(t *testing.T) {
 	}
 }
 
+// TestMemoryIsCounted: of a base image counts what instances were seen to change,
+// and all of it as long as none was.
+func TestMemoryIsCounted(t *testing.T) {
+	e := hostileEngine(t)
+	// It changes one of the four pages that it has, and then has one page more.
+	code := []byte{I32Const, 0, I32Const, 1, 0x36, 2, 0, I32Const, 1, 0x40, 0, Drop}
+	m, err := e.Load(t.Context(), Guest{Memory: []byte{0, 4}, Code: code}.Bytes())
+	if err != nil {
+		t.Fatal(err)
+	}
+	changed := int64(4 << 16)
+	if goruntime.GOOS == "linux" {
+		changed = image.PageSize
+	}
+	for _, want := range [][2]int64{{4 << 16, 5 << 16}, {changed, changed + 1<<16}} {
+		i, err := m.Instantiate(t.Context(), hostileConfig())
+		if err != nil {
+			t.Fatal(err)
+		}
+		before := e.Memory() - instanceCost
+		if _, err := i.Call(t.Context(), "run", nil); err != nil {
+			t.Fatal(err)
+		}
+		if got := [2]int64{before, e.Memory() - instanceCost}; got != want {
+			t.Errorf("before and after a call an instance counts as %d bytes, want %d", got, want)
+		}
+		_ = i.Close(t.Context())
+	}
+	if sum := e.Memory(); sum != 0 {
+		t.Errorf("%d bytes are still counted", sum)
+	}
+}
+
 // TestMemoryIsFreed counts the mappings that failing and trapping guests leave.
 func TestMemoryIsFreed(t *testing.T) {
 	e := hostileEngine(t)
@@ -225,7 +260,7 @@ func TestMemoryIsFreed(t *testing.T) {
 		}
 		i, err := m.Instantiate(t.Context(), hostileConfig())
 		if err == nil {
-			if sum := e.Memory(); sum != 64<<10 {
+			if sum := e.Memory(); sum != 64<<10+instanceCost {
 				t.Errorf("%s: an instance with a page counts as %d bytes", name, sum)
 			}
 			_, err = i.Call(t.Context(), "run", nil)
@@ -239,7 +274,7 @@ func TestMemoryIsFreed(t *testing.T) {
 		if sum := e.Memory(); sum != 0 {
 			t.Errorf("%s: %d bytes of memory are still counted", name, sum)
 		}
-		if n, ok := i.(*nativeInstance); ok && !freed(n) {
+		if n, ok := i.(*nativeInstance); ok && len(n.bytes()) > 0 {
 			t.Errorf("%s: the memory is still mapped", name)
 		}
 	}

@@ -150,6 +150,7 @@ func errorSet(a *arena, s []uint64) error {
 }
 
 func configGet(_ context.Context, i *nativeInstance, _ api.Module, s []uint64) error {
+	i.asked = true
 	name, err := i.arena.read(s[0])
 	if err == nil {
 		s[0], err = i.arena.write([]byte(i.env[string(name)]))

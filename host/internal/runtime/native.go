@@ -17,6 +17,7 @@ import (
 	"github.com/tetratelabs/wazero/imports/wasi_snapshot_preview1"
 
 	"github.com/vespiary/vespiary/abi"
+	"github.com/vespiary/vespiary/host/internal/runtime/prepare"
 	"github.com/vespiary/vespiary/host/internal/runtime/wasm"
 )
 
@@ -34,7 +35,7 @@ var compiling = make(chan struct{}, 1)
 // native is the engine that implements Extism's ABI in Go on wazero.
 type native struct {
 	preparer
-	memory atomic.Int64 // of all instances, in bytes
+	memory atomic.Int64 // see Memory
 	mu     sync.Mutex
 	codes  map[[sha256.Size]byte]*code
 	open   map[*nativeModule]struct{}
@@ -61,7 +62,7 @@ var errEngineClosed = errors.New("load: the engine is closed")
 
 // Load implements Engine.
 func (e *native) Load(ctx context.Context, module []byte) (Module, error) {
-	p, err := e.prepare(module)
+	p, err := e.metered(module)
 	if err != nil {
 		return nil, err
 	}
@@ -83,13 +84,13 @@ func (e *native) Load(ctx context.Context, module []byte) (Module, error) {
 }
 
 // compiled returns the code of p with one use taken.
-func (e *native) compiled(ctx context.Context, p *prepared) (*code, error) {
-	c, first, err := e.code(sha256.Sum256(p.code))
+func (e *native) compiled(ctx context.Context, p *metered) (*code, error) {
+	c, first, err := e.code(p)
 	if err != nil {
 		return nil, err
 	}
 	if first {
-		c.compile(ctx, p.code, e.opts)
+		c.compile(ctx, p.Code, e.opts)
 	}
 	if err := c.wait(ctx); err != nil {
 		e.release(ctx, c)
@@ -108,8 +109,9 @@ func (e *native) enter(m *nativeModule) bool {
 	return !e.closed
 }
 
-// code returns the code with this digest, and whether the caller must compile it.
-func (e *native) code(digest [sha256.Size]byte) (c *code, first bool, err error) {
+// code returns the code of p, and whether the caller must compile it.
+func (e *native) code(p *metered) (c *code, first bool, err error) {
+	digest := p.digest()
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.closed {
@@ -117,12 +119,19 @@ func (e *native) code(digest [sha256.Size]byte) (c *code, first bool, err error)
 	}
 	c = e.codes[digest]
 	if c == nil {
-		c = &code{digest: digest, ready: make(chan struct{})}
+		c = &code{digest: digest, data: p.Data, start: p.Start, globals: p.Globals, blocked: p.Blocked, cost: p.cost, ready: make(chan struct{})}
 		e.codes[digest] = c
 		first = true
 	}
 	c.refs++
 	return c, first, nil
+}
+
+// retain takes one more use of code that is in use.
+func (e *native) retain(c *code) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	c.refs++
 }
 
 // release gives up one use of the code and frees it with the last one.
@@ -157,8 +166,14 @@ func (e *native) Close(ctx context.Context) error {
 // has a wazero runtime of its own, because closing one of two compiled modules
 // of the same bytes in one runtime breaks the other.
 type code struct {
-	digest [sha256.Size]byte
-	refs   int // modules and instances; guarded by native.mu
+	digest  [sha256.Size]byte
+	refs    int // modules and instances; guarded by native.mu
+	data    []prepare.Segment
+	start   bool
+	globals []string // exports of the mutable globals
+	blocked []string // why there can be no image
+	cost    int64    // bytes of an instance beside its linear memory
+	bases   bases
 
 	ready    chan struct{} // closed once the fields below are set
 	err      error
@@ -235,8 +250,7 @@ func (c *code) compileCached(ctx context.Context, module []byte, o Options, dir 
 func runtimeConfig(o Options, dir string) (wazero.RuntimeConfig, wazero.CompilationCache, error) {
 	config := wazero.NewRuntimeConfig().
 		WithMemoryLimitPages(o.pages()).
-		WithDebugInfoEnabled(false).
-		WithCloseOnContextDone(true)
+		WithDebugInfoEnabled(false)
 	if dir == "" {
 		return config, nil, nil
 	}
@@ -250,6 +264,7 @@ func runtimeConfig(o Options, dir string) (wazero.RuntimeConfig, wazero.Compilat
 // free returns what the code takes. Its failures only concern memory that
 // wazero's finalizers return later.
 func (c *code) free(ctx context.Context) {
+	c.bases.free()
 	if c.runtime != nil {
 		_ = c.runtime.Close(ctx)
 		c.runtime = nil
@@ -266,10 +281,9 @@ func (c *code) free(ctx context.Context) {
 
 // hostModules installs what guests can import.
 func hostModules(ctx context.Context, r wazero.Runtime, capabilities []string) error {
-	if _, err := wasi_snapshot_preview1.Instantiate(ctx, r); err != nil {
-		return err
-	}
-	builders := map[string]wazero.HostModuleBuilder{}
+	wasi := r.NewHostModuleBuilder(namespaceWASI)
+	wasi_snapshot_preview1.NewFunctionExporter().ExportFunctions(wasi)
+	builders := map[string]wazero.HostModuleBuilder{namespaceWASI: wasi}
 	define := func(namespace, name string, t wasm.FuncType, f api.GoModuleFunc) {
 		if builders[namespace] == nil {
 			builders[namespace] = r.NewHostModuleBuilder(namespace)
@@ -283,6 +297,10 @@ func hostModules(ctx context.Context, r wazero.Runtime, capabilities []string) e
 	for name, f := range bulk {
 		define(abi.NamespaceMem, name, bulkTypes[name], guarded(f))
 	}
+	for name, f := range stateless {
+		define(namespaceWASI, name, statelessTypes[name], f)
+	}
+	define(prepare.MeterModule, prepare.MeterYield, typeNone, guarded(yield))
 	for _, s := range services(capabilities) {
 		define(s.namespace, s.name, s.typ, guarded(func(ctx context.Context, i *nativeInstance, _ api.Module, stack []uint64) error {
 			return s.run(ctx, &i.world, &i.arena, stack)
@@ -302,37 +320,4 @@ func valueTypes(ts []wasm.ValueType) []api.ValueType {
 		out[i] = api.ValueType(t)
 	}
 	return out
-}
-
-// nativeModule is one loaded module over shared code.
-type nativeModule struct {
-	engine *native
-	info   Info
-	code   *code
-	once   sync.Once
-}
-
-// Info implements Module.
-func (m *nativeModule) Info() Info { return m.info }
-
-// Close implements Module.
-func (m *nativeModule) Close(ctx context.Context) error {
-	m.once.Do(func() {
-		m.engine.mu.Lock()
-		delete(m.engine.open, m)
-		m.engine.mu.Unlock()
-		m.engine.release(ctx, m.code)
-	})
-	return nil
-}
-
-// use takes a share of the code for an instance.
-func (m *nativeModule) use() error {
-	m.engine.mu.Lock()
-	defer m.engine.mu.Unlock()
-	if _, ok := m.engine.open[m]; !ok {
-		return fmt.Errorf("instantiate %s: the module is closed; load it again", m.info.Digest)
-	}
-	m.code.refs++
-	return nil
 }

@@ -21,12 +21,15 @@ import (
 const (
 	namespaceWASI = "wasi_snapshot_preview1"
 	maxTable      = 1_000_000 // elements; table.grow stops there
+	reseedExport  = "vespiary_reseed"
 )
 
 // prepared is a module that passed every check that needs no compiler.
 type prepared struct {
 	info Info
-	code []byte // what is compiled: no custom sections, tables bounded, gated imports moved
+	code []byte // no custom sections, tables bounded, gated imports moved
+
+	elements uint64 // of all tables, at first
 }
 
 // envTypes are the functions of extism:host/env. Those in gated never reach the
@@ -113,11 +116,14 @@ func (p preparer) prepare(module []byte) (*prepared, error) {
 	if err != nil {
 		return nil, refuse("%w", err)
 	}
-	return &prepared{info: info, code: code}, nil
+	made := &prepared{info: info, code: code}
+	for _, t := range m.Tables {
+		made.elements += uint64(t.Min)
+	}
+	return made, nil
 }
 
-// rewritten is what both engines compile. Nothing here depends on the engine, so
-// that they share one cache.
+// rewritten is what both engines start from.
 func rewritten(module []byte) ([]byte, error) {
 	code, err := wasm.Strip(module)
 	if err == nil {
@@ -150,6 +156,7 @@ func describe(module []byte, m *wasm.Module) (Info, error) {
 	if m.Memory != nil {
 		info.Memory = *m.Memory
 	}
+	info.Reseeds = info.checkExport(reseedExport) == nil
 	manifests := m.Custom(abi.ManifestSection)
 	if len(manifests) > 1 {
 		return Info{}, refuse("the module carries %d manifests and must carry one; build it again with vespiary build", len(manifests))

@@ -45,8 +45,10 @@ type Engine interface {
 	// sections share their code. A module that can never run is refused with
 	// an error that is ErrRefused. The bytes are not retained.
 	Load(ctx context.Context, module []byte) (Module, error)
-	// Memory returns the linear memory of all instances in bytes, 0 where the engine
-	// cannot tell.
+	// Memory returns what all instances need in bytes, 0 where the engine cannot
+	// tell. An instance counts with its linear memory, but of its base image with
+	// the most that one of its kind was seen to have changed, and with what wazero
+	// keeps for it. Blocks come on top.
 	Memory() int64
 	// Close closes all modules. Code that instances still use is freed when
 	// the last of them is closed. Close is idempotent.
@@ -72,7 +74,10 @@ type Info struct {
 	Exports      []wasm.Export
 	Capabilities []string // what it may ask the host for, sorted
 	Memory       wasm.Range
-	Manifest     []byte // custom section abi.ManifestSection, nil without one
+	Manifest     []byte   // custom section abi.ManifestSection, nil without one
+	Prepared     int      // prepare.Version; 0 on the engine of Extism's SDK
+	NoImage      []string // why its instances have no image, as far as the module tells; nil when they have
+	Reseeds      bool     // exports vespiary_reseed
 }
 
 // Config is the world of one instance. Clock and Random are required, so that no
@@ -89,6 +94,16 @@ type Config struct {
 	// output at slog.LevelInfo, standard error at slog.LevelWarn. Extism's trace
 	// level is LevelTrace. Nil discards.
 	Log func(level slog.Level, message string)
+
+	// The engine of Extism's SDK heeds none of these.
+
+	// Fuel is what the instance draws from. Nil is without limit.
+	Fuel Fuel
+	// Memory bounds the linear memory of this instance, in bytes: memory.grow
+	// fails beyond it. 0 stands for the engine's limit.
+	Memory uint64
+	// State is what the instance goes on from. Nil makes a fresh instance.
+	State *State
 }
 
 // LevelTrace is the level of Extism's log_trace.
@@ -102,6 +117,12 @@ type Instance interface {
 	// end of ctx or an error of Host is a *TrapError: the instance is closed
 	// then, and later calls fail with ErrUnusable.
 	Call(ctx context.Context, export string, input []byte) ([]byte, error)
+	// State returns what the instance is made of now, between two calls. The
+	// error of an instance that cannot tell is ErrNoImage.
+	State(ctx context.Context) (*State, error)
+	// Fuel returns the fuel that all its calls have used. The same calls with the
+	// same answers use the same.
+	Fuel() int64
 	// Close frees the instance, at once or when the call under way returns. It
 	// is idempotent and may be called from any goroutine.
 	Close(ctx context.Context) error

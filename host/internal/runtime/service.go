@@ -31,6 +31,10 @@ type world struct {
 	header []byte       // of the same, a JSON object
 }
 
+// forget drops the last response: what a guest reads never depends on earlier
+// calls, because an instance may be made anew between two.
+func (w *world) forget() { w.status, w.header = 0, nil }
+
 // service is a host function that both engines offer in the same way. Run gets
 // the arguments in stack and leaves its result there.
 type service struct {

@@ -2,9 +2,7 @@ package session
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
-	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -21,6 +19,8 @@ type actor struct {
 	open host.Open
 	gone chan struct{} // closed when loop has ended and the log is closed
 
+	answers sync.Mutex // serialises the answers to approvals
+
 	mu       sync.Mutex
 	head     host.Session
 	label    abi.Label
@@ -33,7 +33,14 @@ type actor struct {
 	current  int // turn under way, 0 for none
 	waits    map[string][]abi.Wait
 
+	dormant   []abi.Wait // what the first turn of the queue waits for, that is not in memory
+	jobs      []*job
 	cancelled int // the turns up to this one are cancelled
+
+	live   *live  // of loop alone, nil when the guest is to be made again
+	endSeq uint64 // of the entry that ended the last turn; of loop alone
+	// damaged says that a stored image could not be read; of loop alone.
+	damaged bool
 
 	busy atomic.Bool // the queue is not empty; read without mu, which accept holds across a sync
 }
@@ -112,31 +119,36 @@ func (a *actor) poke() {
 
 // loop runs the queued turns in order until the actor is idle for a while.
 func (a *actor) loop() {
+	ctx := a.svc.run
 	defer close(a.gone)
 	defer a.log.Close()
 	defer a.svc.gone(a)
-	ctx := a.svc.run
+	defer a.refuseJobs()
+	defer a.drop()
 	idle := time.NewTimer(a.idleAfter())
 	defer idle.Stop()
-	for {
-		next, ended := a.next(false)
-		if ended {
+	for idled := false; ; {
+		next, ended := a.next(idled)
+		idled = false
+		switch {
+		case ended:
+			a.hibernate(ctx)
 			return
-		}
-		if next != nil {
-			if !a.handle(ctx, next) {
+		case next.job != nil:
+			next.job.run(ctx)
+			continue
+		case next.turn != nil:
+			if !a.handle(ctx, next.turn) {
 				a.abandon()
 				return
 			}
-			idle.Reset(a.idleAfter())
+			idle.Reset(a.idleFrom())
 			continue
 		}
 		select {
 		case <-a.wakeup:
 		case <-idle.C:
-			if _, ended := a.next(true); ended {
-				return
-			}
+			idled = true
 			idle.Reset(a.idleAfter())
 		case <-ctx.Done():
 			a.abandon()
@@ -145,24 +157,51 @@ func (a *actor) loop() {
 	}
 }
 
-// next returns the turn to run, or tells that the actor has ended: it was retired,
-// or idled and nobody holds it.
-func (a *actor) next(idle bool) (*queued, bool) {
+// now is the session's head as it is.
+func (a *actor) now() host.Session {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.head
+}
+
+// idleFrom is how long the actor stays ready after a turn: one that was left waiting has
+// idled before.
+func (a *actor) idleFrom() time.Duration {
+	a.mu.Lock()
+	dormant := a.dormant != nil
+	a.mu.Unlock()
+	if dormant {
+		return 0
+	}
+	return a.idleAfter()
+}
+
+// work is what the actor does next: nothing, a turn or a job.
+type work struct {
+	turn *queued
+	job  *job
+}
+
+// next returns what to do, or tells that the actor has ended: it was retired, or idled
+// and nobody holds it.
+func (a *actor) next(idle bool) (work, bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.draining {
-		return nil, true
+		return work{}, true
 	}
-	if a.head.Status == host.SessionParked {
-		return nil, a.users == 0 || a.retired
+	if len(a.jobs) > 0 {
+		j := a.jobs[0]
+		a.jobs = a.jobs[1:]
+		return work{job: j}, false
 	}
-	if len(a.queue) > 0 {
-		return a.queue[0], false
+	if a.head.Status != host.SessionParked && len(a.queue) > 0 && a.awake() {
+		return work{turn: a.queue[0]}, false
 	}
-	if (idle || a.retired) && a.users == 0 {
+	if (idle || a.retired || a.head.Status == host.SessionParked) && a.users == 0 {
 		a.retired = true
 	}
-	return nil, a.retired && a.users == 0
+	return work{}, a.retired && a.users == 0
 }
 
 // abandon marks the actor as gone for those who find it.
@@ -182,6 +221,8 @@ func (a *actor) handle(ctx context.Context, q *queued) bool {
 	switch {
 	case err == nil, errors.Is(err, errParked):
 		a.pop(q)
+		return true
+	case errors.Is(err, errDormant):
 		return true
 	case errors.Is(err, host.ErrStopping):
 		return a.leave(ctx)
@@ -211,23 +252,22 @@ func (a *actor) pop(q *queued) {
 	}
 }
 
-// load makes the actor of a session that exists.
+// load makes the actor of a session that exists. A fork is opened as what it was forked
+// from, but for its name.
 func (s *Service) load(ctx context.Context, tenant, session string, log Log) (*actor, error) {
-	for e, err := range s.opt.Journals.Read(ctx, tenant, session, 1) {
-		if err != nil {
-			return nil, err
-		}
-		if e.Kind != host.EntryOpen {
-			break
-		}
-		var open host.Open
-		if err := json.Unmarshal(e.Body, &open); err != nil {
-			return nil, fmt.Errorf("session %s: open entry: %w", session, err)
-		}
-		a := newActor(s, log, open)
-		return a, a.fill(ctx)
+	head, err := s.head(ctx, tenant, session)
+	if err != nil {
+		return nil, err
 	}
-	return nil, fmt.Errorf("session %s: its journal has no open entry", session)
+	open, err := s.opened(ctx, head)
+	if err != nil {
+		return nil, err
+	}
+	origin := open.Session.Module
+	open.Session = head
+	open.Session.Module = origin
+	a := newActor(s, log, open)
+	return a, a.fill(ctx)
 }
 
 // fill reads the head, and the journal from the first turn on that has not ended: the
@@ -237,8 +277,11 @@ func (a *actor) fill(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := a.svc.rebuild(ctx, head); err != nil {
+		return err
+	}
 	v := newView()
-	from, err := a.svc.place(ctx, head.Tenant, head.ID, head.Ended+1)
+	from, err := a.svc.place(ctx, head, head.Ended+1)
 	if err != nil {
 		return err
 	}
@@ -252,7 +295,10 @@ func (a *actor) fill(ctx context.Context) error {
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.head, a.queue, a.cancelled = head, v.unfinished(), v.cancelled
+	a.head, a.queue, a.cancelled, a.dormant = head, v.unfinished(), v.cancelled, nil
+	if head.Status == host.SessionSuspended {
+		a.dormant = head.Waiting
+	}
 	a.busy.Store(len(a.queue) > 0)
 	for _, q := range a.queue {
 		if q.event, err = a.eventOf(ctx, q); err != nil {

@@ -14,7 +14,7 @@ func (s *Service) Cancel(ctx context.Context, c host.Caller, session string) (ho
 	if err != nil {
 		return head, err
 	}
-	if head.Status != host.SessionRunning { // nothing runs and nothing is queued
+	if head.Status != host.SessionRunning && head.Status != host.SessionSuspended { // nothing runs and nothing is queued
 		return head, nil
 	}
 	a, err := s.actor(ctx, head.Tenant, head.ID)
@@ -39,6 +39,7 @@ func (a *actor) cancelAll(ctx context.Context, by host.Caller) error {
 		return full("the session", err)
 	}
 	a.cancelled = up
+	a.poke()
 	if a.cancel != nil {
 		a.cancel(host.ErrCancelled)
 	}

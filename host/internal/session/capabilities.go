@@ -92,7 +92,7 @@ func (await) Classify(_ context.Context, c *host.Call) (host.Class, error) {
 	}
 	class := aboutSession(c.Run, "await", host.Control)
 	// When it began must survive the host: its timers count from then.
-	class.State, class.Durable, class.Unlimited = in, true, true
+	class.State, class.Durable, class.Unlimited, class.Waits = in, true, true, true
 	return class, nil
 }
 

@@ -48,7 +48,7 @@ func (s *Service) Turn(ctx context.Context, c host.Caller, session string, turn 
 // read finds the turn in its journal.
 func (s *Service) read(ctx context.Context, head host.Session, turn int) (*turnView, error) {
 	v := newView()
-	from, err := s.place(ctx, head.Tenant, head.ID, turn)
+	from, err := s.place(ctx, head, turn)
 	if err != nil {
 		return nil, err
 	}

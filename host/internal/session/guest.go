@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/vespiary/vespiary/abi"
 	"github.com/vespiary/vespiary/host"
 )
 
@@ -27,14 +28,21 @@ func (a *actor) guestLog(ctx context.Context, plugin string) func(slog.Level, st
 	}
 }
 
+// errTurnTime ends a guest whose turn has a time limit of its own.
+var errTurnTime = &abi.Error{Code: abi.CodeTimeout, Message: "the turn's time is up"}
+
 // grace is how long a guest may go on after its turn was cancelled, to see that its
 // calls are.
 const grace = 5 * time.Second
 
 // graceful returns the guest's own context: it outlives a cancelled turn for a while,
-// and no other end of ctx.
-func graceful(ctx context.Context) (context.Context, func()) {
+// and no other end of ctx. A limit that is not 0 ends it too.
+func graceful(ctx context.Context, limit time.Duration) (context.Context, func()) {
 	guest, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
+	if limit > 0 {
+		t := time.AfterFunc(limit, func() { cancel(errTurnTime) })
+		context.AfterFunc(guest, func() { t.Stop() })
+	}
 	stop := context.AfterFunc(ctx, func() {
 		if errors.Is(context.Cause(ctx), host.ErrCancelled) {
 			t := time.AfterFunc(grace, func() { cancel(host.ErrCancelled) })

@@ -138,6 +138,10 @@ func (s *Service) target(ctx context.Context, in host.Invocation, agent *host.Ag
 		return nil, host.Errorf(host.ErrConflict, "invoke %s: session %s belongs to agent %s", agent.Name, in.Session, head.Agent)
 	case head.Status == host.SessionParked:
 		return nil, host.Errorf(host.ErrConflict, "invoke %s: session %s is parked: %s", agent.Name, in.Session, head.Reason)
+	case head.Status == host.SessionErased:
+		return nil, host.Errorf(host.ErrConflict, "invoke %s: session %s was erased; open a new one", agent.Name, in.Session)
+	case agent.MaxAge > 0 && s.opt.Now().Sub(head.Created) >= agent.MaxAge:
+		return nil, host.Errorf(host.ErrConflict, "invoke %s: session %s has reached its maximum age of %s; open a new one", agent.Name, in.Session, agent.MaxAge)
 	}
 	return s.actor(ctx, head.Tenant, head.ID)
 }
@@ -168,9 +172,7 @@ func (a *actor) accept(ctx context.Context, in host.Invocation, agent *host.Agen
 		return host.Turn{}, err
 	}
 	accepted := host.Accepted{Task: newID(a.svc.opt.Now()), Caller: in.Caller, Budget: agent.Budget, Trace: a.svc.opt.Observer.Trace(ctx)}
-	if agent.Budget.Time > 0 {
-		accepted.Expires = a.svc.opt.Now().Add(agent.Budget.Time).UnixNano()
-	}
+	accepted.Expires = a.expiry(agent)
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.head.Status == host.SessionParked {
@@ -181,7 +183,10 @@ func (a *actor) accept(ctx context.Context, in host.Invocation, agent *host.Agen
 	}
 	q := &queued{turn: a.head.Turns + 1, accepted: accepted, event: &in.Event}
 	head := a.head
-	head.Turns, head.Status, head.Updated, head.Waiting = q.turn, host.SessionRunning, a.svc.opt.Now().UTC(), nil
+	head.Turns, head.Updated = q.turn, a.svc.opt.Now().UTC()
+	if head.Status != host.SessionSuspended { // there, what the first turn waits for decides when it goes on
+		head.Status, head.Waiting = host.SessionRunning, nil
+	}
 	ops, err := acceptOps(in, head, idem)
 	if err != nil {
 		return host.Turn{}, err
@@ -194,6 +199,18 @@ func (a *actor) accept(ctx context.Context, in host.Invocation, agent *host.Agen
 	a.busy.Store(true)
 	a.poke()
 	return host.Turn{Session: head.ID, Number: q.turn, Task: accepted.Task, Agent: head.Agent, Status: host.TurnQueued, Created: true}, nil
+}
+
+// expiry is when a task that begins now ends at the latest, in Unix nanoseconds; 0: never.
+func (a *actor) expiry(agent *host.Agent) int64 {
+	var by int64
+	if agent.Budget.Time > 0 {
+		by = a.svc.opt.Now().Add(agent.Budget.Time).UnixNano()
+	}
+	if agent.MaxAge > 0 {
+		by = lesser(by, a.open.Session.Created.Add(agent.MaxAge).UnixNano())
+	}
+	return by
 }
 
 func acceptOps(in host.Invocation, head host.Session, idem []byte) ([]store.Op, error) {

@@ -11,7 +11,7 @@ import (
 )
 
 func TestLabelsStayWithTheSession(t *testing.T) {
-	script := func(ctx context.Context, g session.Guest, e abi.Event) (abi.Reply, error) {
+	script := func(ctx context.Context, g session.Calls, e abi.Event) (abi.Reply, error) {
 		_, err := ask(ctx, g, "effect", `{"path":"`+abi.TextOf(e.Content)+`"}`)
 		return abi.Reply{Status: abi.StatusDone}, err
 	}

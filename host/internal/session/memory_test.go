@@ -12,7 +12,7 @@ import (
 )
 
 func TestWorkingMemory(t *testing.T) {
-	w := newWorld(t, func(ctx context.Context, g session.Guest, e abi.Event) (abi.Reply, error) {
+	w := newWorld(t, func(ctx context.Context, g session.Calls, e abi.Event) (abi.Reply, error) {
 		var out []string
 		for request := range strings.SplitSeq(abi.TextOf(e.Content), "\n") {
 			r, err := ask(ctx, g, "memory_session", request)

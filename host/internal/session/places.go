@@ -4,9 +4,11 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
 
+	"github.com/vespiary/vespiary/host"
 	"github.com/vespiary/vespiary/host/store"
 )
 
@@ -27,19 +29,41 @@ func placeKey(tenant, session string, turn int) []byte {
 }
 
 // place returns an entry that is not after the beginning of the turn: for a turn that
-// has not started, that of the newest one before it that has.
-func (s *Service) place(ctx context.Context, tenant, session string, turn int) (uint64, error) {
-	at := uint64(1)
+// has not started, that of the newest one before it that has. A fork has the places of
+// what it shares from its parent.
+func (s *Service) place(ctx context.Context, head host.Session, turn int) (uint64, error) {
+	upTo := uint64(math.MaxUint64)
+	for {
+		at, err := s.placeIn(ctx, head, turn, upTo)
+		if err != nil || at > 0 {
+			return at, err
+		}
+		upTo = min(upTo, head.At)
+		parent, err := s.head(ctx, head.Tenant, head.Parent)
+		if head.At == 0 || err != nil { // there is none, or it was removed since: read from the beginning
+			return 1, nil
+		}
+		head = parent
+	}
+}
+
+// placeIn returns the newest of a session's own places up to a turn and an entry, 0 for
+// none.
+func (s *Service) placeIn(ctx context.Context, head host.Session, turn int, upTo uint64) (uint64, error) {
+	var at uint64
 	err := s.opt.Store.View(ctx, func(tx store.Tx) error {
-		q := store.Query{Prefix: placePrefix(tenant, session), From: placeKey(tenant, session, turn), Reverse: true, Limit: 1}
+		q := store.Query{Prefix: placePrefix(head.Tenant, head.ID), From: placeKey(head.Tenant, head.ID, turn), Reverse: true}
 		for item, err := range tx.Scan(q) {
 			if err != nil {
 				return err
 			}
 			if len(item.Value) != 8 {
-				return fmt.Errorf("session %s: the place of a turn is damaged", session)
+				return fmt.Errorf("session %s: the place of a turn is damaged", head.ID)
 			}
-			at = binary.BigEndian.Uint64(item.Value)
+			if seq := binary.BigEndian.Uint64(item.Value); seq <= upTo {
+				at = seq
+				return nil
+			}
 		}
 		return nil
 	})

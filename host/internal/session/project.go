@@ -23,7 +23,7 @@ type projector struct {
 // find sets the projector behind the event that the client has, or to the beginning of
 // the turn that it names.
 func (p *projector) find(ctx context.Context) error {
-	from, err := p.svc.place(ctx, p.head.Tenant, p.head.ID, turnOfID(p.skip))
+	from, err := p.svc.place(ctx, p.head, turnOfID(p.skip))
 	if err != nil {
 		return err
 	}
@@ -86,7 +86,8 @@ func (p *projector) event(ctx context.Context, e host.Entry) (host.StreamEvent, 
 		ev.Type, ev.ID, data = host.StreamCancel, id(0, "cancel", 1, int(e.Seq)), e.Body //nolint:gosec // sequence numbers are small
 	case host.EntryPark:
 		ev.Type, ev.ID, data = host.StreamParked, id(0, "park", 1, int(e.Seq)), e.Body //nolint:gosec // as above
-	case host.EntryOpen, host.EntryFence, host.EntryRevert:
+	case host.EntryOpen, host.EntryFence, host.EntryRevert, host.EntryWait, host.EntryApproval, host.EntrySettle,
+		host.EntrySnapshot, host.EntryMigrate, host.EntryResume, host.EntryErase:
 		return ev, false, nil
 	}
 	if err != nil {

@@ -96,10 +96,6 @@ func known(r *host.Run) *policy.Known {
 func surroundings(r *host.Run) []policy.Entity {
 	tenant := policy.UID{Type: "Tenant", ID: r.Tenant}
 	user := policy.UID{Type: "User", ID: r.User}
-	agent := policy.Entity{
-		UID: policy.UID{Type: "Agent", ID: r.Agent.Name}, Parents: []policy.UID{tenant},
-		Attrs: map[string]any{"module": policy.UID{Type: "Module", ID: r.Agent.Module}},
-	}
 	task := policy.Entity{
 		UID:   policy.UID{Type: "Task", ID: r.Task},
 		Attrs: map[string]any{"state": "active", "user": user},
@@ -108,13 +104,23 @@ func surroundings(r *host.Run) []policy.Entity {
 		task.Attrs["expiresAt"] = r.Expires
 	}
 	out := []policy.Entity{{UID: tenant}, task, {UID: user, Parents: []policy.UID{tenant}, Attrs: map[string]any{"name": r.User}}}
-	for _, role := range r.Agent.Roles {
+	if r.Agent.Module != r.Module {
+		out = append(out, policy.Entity{UID: policy.UID{Type: "Module", ID: r.Agent.Module}, Attrs: map[string]any{"name": r.Agent.Plugin, "version": ""}})
+	}
+	return append(out, agentEntities(r.Agent, tenant)...)
+}
+
+// agentEntities are an agent and its roles.
+func agentEntities(a *host.Agent, tenant policy.UID) []policy.Entity {
+	agent := policy.Entity{
+		UID: policy.UID{Type: "Agent", ID: a.Name}, Parents: []policy.UID{tenant},
+		Attrs: map[string]any{"module": policy.UID{Type: "Module", ID: a.Module}},
+	}
+	var out []policy.Entity
+	for _, role := range a.Roles {
 		id := policy.UID{Type: "Role", ID: role}
 		agent.Parents = append(agent.Parents, id)
 		out = append(out, policy.Entity{UID: id})
-	}
-	if r.Agent.Module != r.Module {
-		out = append(out, policy.Entity{UID: policy.UID{Type: "Module", ID: r.Agent.Module}, Attrs: map[string]any{"name": r.Agent.Plugin, "version": ""}})
 	}
 	return append(out, agent)
 }
@@ -137,13 +143,26 @@ func (s *Service) Activate(ctx context.Context, c *host.Call, child host.Child, 
 	ctx, cancel := context.WithCancel(ctx)
 	defer guest.Drain()
 	defer cancel()
-	out, err := s.opt.Runner.Run(ctx, Activation{
-		Module: child.Module, Guest: guest, Random: randomOf(t.passing.seed, run.Path), Log: t.actor.guestLog(ctx, child.Plugin),
+	out, fuel, err := s.once(ctx, World{
+		Module: child.Module, Calls: guest, Random: randomOf(t.passing.seed, run.Path), Fuel: t.passing.account,
+		Memory: t.passing.memory, Log: t.actor.guestLog(ctx, child.Plugin),
 	}, export, input)
+	c.Fuel += fuel
 	if err != nil {
 		return nil, err
 	}
 	return out, guest.Finish(ctx)
+}
+
+// once makes an instance for one call, which nobody uses again.
+func (s *Service) once(ctx context.Context, w World, export string, input []byte) ([]byte, int64, error) {
+	inst, err := s.opt.Runner.Start(ctx, w)
+	if err != nil {
+		return nil, 0, err
+	}
+	defer inst.Close()
+	out, err := inst.Call(ctx, export, input)
+	return out, inst.Fuel(), err
 }
 
 // maxDepth is how deep tools may call one another: each level holds a guest.

@@ -9,23 +9,33 @@ import (
 
 	"github.com/vespiary/vespiary/host"
 	"github.com/vespiary/vespiary/host/store"
+	"github.com/vespiary/vespiary/policy"
 )
 
-// Options are what a Service is made of; all but Observer are required. A limit of
-// 0 is none.
+// Options are what a Service is made of; all but Observer and Notices are required. A
+// limit of 0 is none.
 type Options struct {
 	Store    store.Store
 	Journals Journals
 	Door     Door
 	Runner   Runner
 	Agents   Agents
+	Images   Images
+	Policy   policy.Authorizer // of what people do: approve
+	Notices  Notices
 	Observer Observer
 	Now      func() time.Time
 	Log      *slog.Logger
 	Limits   Limits
 	// Prefixes are those of the keys that other parts keep for a session.
 	Prefixes func(tenant, session string) [][]byte
-	Memory   func() int64 // of all guests, in bytes; nil where nobody can tell
+	// Private are those of them that erasing a session deletes too.
+	Private func(tenant, session string) [][]byte
+	Memory  func() int64 // of all guests, in bytes; nil where nobody can tell
+	// Patience is how long a guest that is blocked stays in memory; 0: for ever.
+	Patience time.Duration
+	// ApprovalLife is how long a question waits for its answer; 0: a day.
+	ApprovalLife time.Duration
 }
 
 // Limits are the limits of admission: work beyond them is refused, not queued.
@@ -60,6 +70,9 @@ func New(opt Options) *Service {
 	if opt.Observer == nil {
 		opt.Observer = unobserved{}
 	}
+	if opt.Notices == nil {
+		opt.Notices = silent{}
+	}
 	s := &Service{opt: opt, actors: map[string]*actor{}}
 	s.run, s.stop = context.WithCancelCause(context.Background())
 	return s
@@ -85,9 +98,9 @@ func (s *Service) Resume(ctx context.Context) error {
 			if _, err := s.actor(ctx, head.Tenant, head.ID); err != nil {
 				s.opt.Log.ErrorContext(ctx, "session not resumed", "session", head.ID, "error", err)
 			}
-		case host.SessionWaiting:
+		case host.SessionWaiting, host.SessionSuspended:
 			s.schedule(head)
-		case host.SessionIdle, host.SessionParked:
+		case host.SessionIdle, host.SessionParked, host.SessionErased:
 		}
 	}
 	s.aux.Go(s.sweeper)

@@ -115,17 +115,17 @@ func TestGuestFailures(t *testing.T) {
 		guest guest
 		code  abi.Code
 	}{
-		"trap": {func(context.Context, session.Guest, abi.Event) (abi.Reply, error) {
+		"trap": {func(context.Context, session.Calls, abi.Event) (abi.Reply, error) {
 			return abi.Reply{}, errors.New("trap")
 		}, abi.CodeInternal},
-		"no status": {func(context.Context, session.Guest, abi.Event) (abi.Reply, error) { return abi.Reply{}, nil }, abi.CodeInvalid},
-		"own failure": {func(context.Context, session.Guest, abi.Event) (abi.Reply, error) {
+		"no status": {func(context.Context, session.Calls, abi.Event) (abi.Reply, error) { return abi.Reply{}, nil }, abi.CodeInvalid},
+		"own failure": {func(context.Context, session.Calls, abi.Event) (abi.Reply, error) {
 			return abi.Reply{Status: abi.StatusFailed, Error: "why"}, nil
 		}, abi.CodeInternal},
-		"typed": {func(context.Context, session.Guest, abi.Event) (abi.Reply, error) {
+		"typed": {func(context.Context, session.Calls, abi.Event) (abi.Reply, error) {
 			return abi.Reply{}, &abi.Error{Code: abi.CodeRateLimited, Message: "m"}
 		}, abi.CodeRateLimited},
-		"out of time": {func(ctx context.Context, _ session.Guest, _ abi.Event) (abi.Reply, error) {
+		"out of time": {func(ctx context.Context, _ session.Calls, _ abi.Event) (abi.Reply, error) {
 			<-ctx.Done()
 			return abi.Reply{}, ctx.Err()
 		}, abi.CodeTimeout},
@@ -169,7 +169,7 @@ func TestKilledTurnsGoOn(t *testing.T) {
 			reached := make(chan struct{})
 			var once sync.Once
 			script := func(stopAt int) guest {
-				return func(ctx context.Context, g session.Guest, _ abi.Event) (abi.Reply, error) {
+				return func(ctx context.Context, g session.Calls, _ abi.Event) (abi.Reply, error) {
 					var clocks []string
 					for i := range 4 {
 						if i == stopAt {
@@ -206,7 +206,7 @@ func TestKilledTurnsGoOn(t *testing.T) {
 func TestFullDiskSuspendsATurn(t *testing.T) {
 	var w *world
 	var once sync.Once
-	w = newWorld(t, func(ctx context.Context, g session.Guest, _ abi.Event) (abi.Reply, error) {
+	w = newWorld(t, func(ctx context.Context, g session.Calls, _ abi.Event) (abi.Reply, error) {
 		for _, p := range []string{"a", "b"} {
 			if r, err := ask(ctx, g, "effect", `{"path":"`+p+`"}`); err != nil || r.Error != nil {
 				return abi.Reply{}, errors.Join(err, asError(r.Error))
@@ -240,7 +240,7 @@ func TestFullDiskSuspendsATurn(t *testing.T) {
 
 func TestQueuedEventsSurviveAKill(t *testing.T) {
 	block := make(chan struct{})
-	w := newWorld(t, func(ctx context.Context, _ session.Guest, _ abi.Event) (abi.Reply, error) {
+	w := newWorld(t, func(ctx context.Context, _ session.Calls, _ abi.Event) (abi.Reply, error) {
 		close(block)
 		<-ctx.Done()
 		return abi.Reply{}, ctx.Err()
@@ -261,7 +261,7 @@ func TestQueuedEventsSurviveAKill(t *testing.T) {
 
 func TestDivergenceParks(t *testing.T) {
 	reached := make(chan struct{})
-	w := newWorld(t, func(ctx context.Context, g session.Guest, _ abi.Event) (abi.Reply, error) {
+	w := newWorld(t, func(ctx context.Context, g session.Calls, _ abi.Event) (abi.Reply, error) {
 		if _, err := ask(ctx, g, "effect", `{"path":"a"}`); err != nil {
 			return abi.Reply{}, err
 		}
@@ -271,7 +271,7 @@ func TestDivergenceParks(t *testing.T) {
 	})
 	turn := w.invoke(message("x"))
 	<-reached
-	w.restart(func(ctx context.Context, g session.Guest, _ abi.Event) (abi.Reply, error) {
+	w.restart(func(ctx context.Context, g session.Calls, _ abi.Event) (abi.Reply, error) {
 		if _, err := ask(ctx, g, "effect", `{"path":"b"}`); err != nil {
 			return abi.Reply{}, err
 		}
@@ -297,7 +297,7 @@ func TestDivergenceParks(t *testing.T) {
 
 func TestCancel(t *testing.T) {
 	reached := make(chan struct{})
-	w := newWorld(t, func(ctx context.Context, g session.Guest, _ abi.Event) (abi.Reply, error) {
+	w := newWorld(t, func(ctx context.Context, g session.Calls, _ abi.Event) (abi.Reply, error) {
 		close(reached)
 		r, err := ask(ctx, g, "await", `{"for":[{"type":"signal","name":"never"}]}`)
 		if err == nil && (r.Error == nil || r.Error.Code != abi.CodeCancelled) {
@@ -323,7 +323,7 @@ func TestCancel(t *testing.T) {
 }
 
 func TestAwait(t *testing.T) {
-	w := newWorld(t, func(ctx context.Context, g session.Guest, _ abi.Event) (abi.Reply, error) {
+	w := newWorld(t, func(ctx context.Context, g session.Calls, _ abi.Event) (abi.Reply, error) {
 		r, err := ask(ctx, g, "await", `{"for":[{"type":"signal","name":"go"},{"type":"timer","name":"late","after_ns":3600000000000}]}`)
 		if err != nil || r.Error != nil {
 			return abi.Reply{}, errors.Join(err, asError(r.Error))
@@ -355,7 +355,7 @@ func TestAwait(t *testing.T) {
 }
 
 func TestTimerWakesAWaitingSession(t *testing.T) {
-	script := func(_ context.Context, _ session.Guest, e abi.Event) (abi.Reply, error) {
+	script := func(_ context.Context, _ session.Calls, e abi.Event) (abi.Reply, error) {
 		if e.Type == abi.EventTimer {
 			return say("woken by " + e.Name)
 		}
@@ -381,7 +381,7 @@ func TestTimerWakesAWaitingSession(t *testing.T) {
 }
 
 func TestEventsResume(t *testing.T) {
-	w := newWorld(t, func(ctx context.Context, g session.Guest, _ abi.Event) (abi.Reply, error) {
+	w := newWorld(t, func(ctx context.Context, g session.Calls, _ abi.Event) (abi.Reply, error) {
 		for _, word := range []string{"a", "b"} {
 			if _, err := ask(ctx, g, "emit", `{"content":[{"type":"text","text":"`+word+`"}]}`); err != nil {
 				return abi.Reply{}, err
@@ -443,7 +443,7 @@ func TestEventsResume(t *testing.T) {
 }
 
 func TestAdmission(t *testing.T) {
-	w := newWorld(t, func(ctx context.Context, _ session.Guest, _ abi.Event) (abi.Reply, error) {
+	w := newWorld(t, func(ctx context.Context, _ session.Calls, _ abi.Event) (abi.Reply, error) {
 		<-ctx.Done()
 		return abi.Reply{}, ctx.Err()
 	})
@@ -470,7 +470,7 @@ func TestAdmission(t *testing.T) {
 }
 
 func TestManySessionsAtOnce(t *testing.T) {
-	w := newWorld(t, func(ctx context.Context, g session.Guest, e abi.Event) (abi.Reply, error) {
+	w := newWorld(t, func(ctx context.Context, g session.Calls, e abi.Event) (abi.Reply, error) {
 		if _, err := ask(ctx, g, "effect", `{"path":"`+e.Session+`"}`); err != nil {
 			return abi.Reply{}, err
 		}

@@ -58,7 +58,7 @@ func (s *Service) expired(h *host.Session, now time.Time) bool {
 		return false
 	}
 	timer := slices.ContainsFunc(h.Waiting, func(w abi.Wait) bool { return w.Type == abi.EventTimer })
-	return h.Status == host.SessionIdle || h.Status == host.SessionWaiting && !timer
+	return h.Status == host.SessionIdle || h.Status == host.SessionErased || h.Status == host.SessionWaiting && !timer
 }
 
 // remove deletes a session. Its key goes first, which makes the rest unreadable, and
@@ -79,15 +79,26 @@ func (s *Service) remove(ctx context.Context, h host.Session) error {
 	if err := s.opt.Journals.Erase(ctx, h.Tenant, h.ID); err != nil {
 		return err
 	}
-	prefixes := append(s.opt.Prefixes(h.Tenant, h.ID), placePrefix(h.Tenant, h.ID), memory.Prefix(h.Tenant, h.ID))
+	prefixes := append(s.opt.Prefixes(h.Tenant, h.ID), placePrefix(h.Tenant, h.ID), memory.Prefix(h.Tenant, h.ID), unsettledOf(h), rebuildKey(h.Tenant, h.ID))
 	for _, p := range prefixes {
 		if err := s.deleteAll(ctx, p, nil); err != nil {
 			return err
 		}
 	}
+	if err := s.deleteAll(ctx, approvalKey(h.Tenant, ""), ofSession(h.ID)); err != nil {
+		return err
+	}
 	_, err = s.opt.Store.Commit(ctx, store.Batch{Ops: []store.Op{{Key: headKey(h.Tenant, h.ID)}}})
 	s.hub.wake(id)
 	return err
+}
+
+// ofSession selects the approvals that a session asked for.
+func ofSession(id string) func(store.Item) bool {
+	return func(item store.Item) bool {
+		var q host.Approval
+		return json.Unmarshal(item.Value, &q) == nil && q.Session == id
+	}
 }
 
 func (s *Service) forgetKeys(ctx context.Context, before time.Time) error {

@@ -13,7 +13,7 @@ import (
 )
 
 func TestOldSessionsAreRemoved(t *testing.T) {
-	w := newWorld(t, func(ctx context.Context, g session.Guest, e abi.Event) (abi.Reply, error) {
+	w := newWorld(t, func(ctx context.Context, g session.Calls, e abi.Event) (abi.Reply, error) {
 		if _, err := ask(ctx, g, "memory_session", `{"op":"set","key":"k","value":"kept with the session"}`); err != nil {
 			return abi.Reply{}, err
 		}

@@ -7,14 +7,36 @@ import (
 	"github.com/vespiary/vespiary/host"
 )
 
-// schedule wakes a session that waits for timers: each one that is due becomes an
-// event of the session. The head keeps what is waited for, so a restart schedules it
-// again, and an event accepted meanwhile makes the wait void.
+// schedule wakes a session that waits for moments: each timer that is due becomes an
+// event of a session between turns, and makes a turn go on that was left waiting. The head
+// keeps what is waited for, so a restart schedules it again, and an event accepted
+// meanwhile makes the wait void.
 func (s *Service) schedule(head host.Session) {
 	for _, w := range head.Waiting {
-		if w.Type == abi.EventTimer {
+		switch {
+		case w.At.IsZero():
+		case head.Status == host.SessionSuspended:
+			time.AfterFunc(w.At.Sub(s.opt.Now()), func() { s.rouse(head) })
+		case w.Type == abi.EventTimer:
 			time.AfterFunc(w.At.Sub(s.opt.Now()), func() { s.fire(head, w) })
 		}
+	}
+}
+
+// rouse has a session looked at whose turn was left waiting.
+func (s *Service) rouse(head host.Session) {
+	now, err := s.head(s.run, head.Tenant, head.ID)
+	if err != nil || now.Status != host.SessionSuspended || now.Ended != head.Ended {
+		return
+	}
+	a, err := s.actor(s.run, head.Tenant, head.ID)
+	if err == nil {
+		a.release()
+		return
+	}
+	if s.run.Err() == nil {
+		s.opt.Log.ErrorContext(s.run, "a waiting session was not taken up", "session", head.ID, "error", err)
+		time.AfterFunc(time.Minute, func() { s.rouse(head) })
 	}
 }
 

@@ -32,7 +32,11 @@ func (a *actor) turn(ctx context.Context, q *queued) error {
 		return a.park(ctx, fmt.Sprintf("the host crashed %d times in a row during turn %d", p.crashes, q.turn))
 	}
 	turnCtx, ended := a.svc.opt.Observer.StartTurn(ctx, a.open.Session, q.turn, q.accepted.Trace)
-	reply, err := a.activate(turnCtx, q, agent, p)
+	reply, err := a.run(turnCtx, q, agent, p)
+	if errors.Is(err, errDormant) {
+		ended(host.TurnRunning, abi.Usage{}, nil)
+		return err
+	}
 	status, err := a.conclude(ctx, q, p, reply, err)
 	used, _ := p.passage.Used()
 	ended(status, used, err)
@@ -47,6 +51,9 @@ type passing struct {
 	root    *host.Run
 	guest   Guest
 	seed    []byte
+	fuel    int64 // that the agent's guest has used
+	account *account
+	memory  uint64 // most bytes of one guest
 }
 
 // prepare records the turn's start, or finds it recorded.
@@ -61,21 +68,32 @@ func (a *actor) prepare(ctx context.Context, q *queued, agent *host.Agent) (*pas
 	if err != nil {
 		return nil, err
 	}
-	p.passage, err = a.svc.opt.Door.Begin(PassageSpec{
-		Session: a.open.Session.ID, Log: patient{a.log, a}, Past: p.past, Budget: q.accepted.Budget, Label: p.started.Label,
-		Payload: func(ctx context.Context, e host.Entry) ([]byte, error) {
-			return a.svc.opt.Journals.Payload(ctx, a.open.Session.Tenant, e)
-		},
-	})
-	if err != nil {
-		return nil, err
+	p.root, err = a.svc.rootRun(ctx, a.now(), agent, q)
+	return p, err
+}
+
+// begin starts the passage of the turn, or the next one after its guest was dropped.
+func (a *actor) begin(ctx context.Context, q *queued, agent *host.Agent, p *passing) error {
+	spec := PassageSpec{
+		Session: a.open.Session.ID, Log: patient{a.log, a}, Past: p.past, Budget: budgetOf(q, agent), Label: p.started.Label,
+		Payload: a.payload, Patience: a.svc.opt.Patience, From: p.passage, Life: ctx, Approvals: asking{a},
+		Unknown: a.unknown,
 	}
-	p.root, err = a.svc.rootRun(ctx, a.open.Session, agent, q)
-	if err != nil {
-		return nil, err
+	passage, err := a.svc.opt.Door.Begin(spec)
+	if err == nil {
+		p.passage = passage
 	}
-	p.guest = p.passage.Guest(p.root, p.entry.Time)
-	return p, nil
+	return err
+}
+
+// budgetOf is what is left to a turn: its task's budget and its own, whichever is less.
+func budgetOf(q *queued, agent *host.Agent) host.Budget {
+	task, turn := q.accepted.Budget, agent.Turn
+	return host.Budget{
+		Tokens: lesser(task.Tokens, turn.Tokens), CostMicros: lesser(task.CostMicros, turn.CostMicros),
+		Calls: lesser(task.Calls, turn.Calls), Fuel: lesser(task.Fuel, turn.Fuel), Memory: lesser(task.Memory, turn.Memory),
+		Time: turn.Time,
+	}
 }
 
 func (a *actor) start(ctx context.Context, q *queued, agent *host.Agent, p *passing) error {
@@ -90,7 +108,7 @@ func (a *actor) start(ctx context.Context, q *queued, agent *host.Agent, p *pass
 		return err
 	}
 	p.started = host.Started{
-		Task: q.accepted.Task, Module: a.open.Session.Module, Attempt: 1,
+		Task: q.accepted.Task, Module: a.now().Module, Attempt: 1,
 		Label: a.label,
 	}
 	place := placeOp(a.open.Session.Tenant, a.open.Session.ID, q.turn, q.entry.Seq)
@@ -109,13 +127,30 @@ func (a *actor) restart(ctx context.Context, q *queued, p *passing) error {
 		p.crashes++
 	}
 	var err error
-	if p.event, err = a.svc.opt.Journals.Payload(ctx, a.open.Session.Tenant, p.entry); err != nil {
+	if p.event, err = a.payload(ctx, p.entry); err != nil {
 		return err
 	}
-	if _, err := a.log.Append(ctx, host.Entry{Kind: host.EntryFence}, host.Fence{}, nil); err != nil {
+	if err := a.takeUp(ctx); err != nil {
 		return err
 	}
 	return a.commit(ctx)
+}
+
+// takeUp appends the fence and says that the session runs again.
+func (a *actor) takeUp(ctx context.Context) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	head := a.head
+	head.Status, head.Waiting = host.SessionRunning, nil
+	op, err := headOp(head)
+	if err != nil {
+		return err
+	}
+	if _, err := a.log.Append(ctx, host.Entry{Kind: host.EntryFence}, host.Fence{}, nil, op); err != nil {
+		return err
+	}
+	a.head, a.dormant = head, nil
+	return nil
 }
 
 func (a *actor) eventOf(ctx context.Context, q *queued) (*abi.Event, error) {
@@ -131,30 +166,93 @@ func (a *actor) eventOf(ctx context.Context, q *queued) (*abi.Event, error) {
 	return &e, json.Unmarshal(b, &e)
 }
 
-// activate calls the agent, under the task's time limit and until it is cancelled.
-func (a *actor) activate(ctx context.Context, q *queued, agent *host.Agent, p *passing) (*abi.Reply, error) {
+// run takes the turn to its guest's reply, under the task's time limit and until it is
+// cancelled. A guest whose calls take long is dropped, and run again when one of them is
+// over.
+func (a *actor) run(ctx context.Context, q *queued, agent *host.Agent, p *passing) (*abi.Reply, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
-	defer p.guest.Drain() // a call that is late must not be recorded in the next turn
-	defer cancel(nil)
 	if !p.root.Expires.IsZero() {
 		var stop context.CancelFunc
 		ctx, stop = context.WithDeadline(ctx, p.root.Expires)
 		defer stop()
 	}
+	if err := a.begin(ctx, q, agent, p); err != nil {
+		cancel(nil)
+		return nil, err
+	}
+	defer func() { // a call that is late must not be recorded in the next turn
+		cancel(nil)
+		p.passage.Drain()
+	}()
 	if !a.enter(q.turn, cancel) {
 		return nil, host.ErrCancelled
 	}
 	defer a.exit()
+	for {
+		reply, err := a.activate(ctx, agent, q, p)
+		if !errors.Is(err, host.ErrSuspended) {
+			return reply, err
+		}
+		if err := a.doze(ctx, q, p); err != nil {
+			return nil, err
+		}
+		if err := a.reread(ctx, q, p); err != nil {
+			return nil, err
+		}
+		if err := a.begin(ctx, q, agent, p); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// activate has the agent's guest handle the event. What it leaves in the guest counts only
+// when the turn ends well.
+func (a *actor) activate(ctx context.Context, agent *host.Agent, q *queued, p *passing) (reply *abi.Reply, err error) {
+	budget := budgetOf(q, agent)
+	defer func() {
+		if err != nil {
+			a.drop()
+		}
+	}()
+	l, err := a.guest(ctx, q.turn, p.entry.Seq, budget.Memory)
+	if err != nil {
+		return nil, causeOf(ctx, err)
+	}
+	p.guest = p.passage.Guest(p.root, p.entry.Time)
+	defer p.guest.Drain()
+	used, _ := p.passage.Used()
+	p.account, p.memory = &account{limit: budget.Fuel, used: used.Fuel}, budget.Memory
 	ctx = withTurn(ctx, &turnState{actor: a, passing: p})
-	guestCtx, release := graceful(ctx)
+	guestCtx, release := graceful(ctx, budget.Time)
 	defer release()
-	out, err := a.svc.opt.Runner.Run(guestCtx, Activation{
-		Module: a.open.Session.Module, Guest: within{p.guest, ctx}, Random: randomOf(p.seed, p.root.Path), Log: a.guestLog(ctx, agent.Plugin),
-	}, "handle", p.event)
+	on := stage{calls: within{p.guest, ctx}, random: randomOf(p.seed, p.root.Path), fuel: p.account, log: a.guestLog(ctx, agent.Plugin)}
+	out, fuel, err := l.call(guestCtx, a.svc.opt.Runner, on, budget.Memory, "handle", p.event)
+	p.fuel = fuel
 	if err != nil {
 		return nil, causeOf(ctx, err)
 	}
 	return a.finishGuest(ctx, p, out)
+}
+
+// reread finds what the journal has of the turn by now.
+func (a *actor) reread(ctx context.Context, q *queued, p *passing) error {
+	if err := a.commit(ctx); err != nil {
+		return err
+	}
+	p.past = nil
+	for e, err := range a.svc.opt.Journals.Read(ctx, a.open.Session.Tenant, a.open.Session.ID, p.entry.Seq+1) {
+		if err != nil {
+			return err
+		}
+		switch e.Kind {
+		case host.EntryIntent, host.EntryResult, host.EntryUnknown:
+			if e.Turn == q.turn {
+				p.past = append(p.past, e)
+			}
+		default: // the rest is not of the turn's calls
+		}
+	}
+	return nil
 }
 
 // finishGuest takes the guest's reply through the gate.
@@ -226,7 +324,7 @@ func (a *actor) failure(p *passing, err error) *abi.Error {
 
 func (a *actor) end(ctx context.Context, q *queued, p *passing, reply *abi.Reply) (host.TurnStatus, error) {
 	used, calls := p.passage.Used()
-	e := host.Ended{Task: q.accepted.Task, Status: host.TurnDone, Usage: used, Calls: calls, Label: p.passage.Label()}
+	e := host.Ended{Task: q.accepted.Task, Status: host.TurnDone, Usage: used, Calls: calls, Fuel: p.fuel, Label: p.passage.Label()}
 	switch reply.Status {
 	case abi.StatusWaiting:
 		e.Status, e.Waiting = host.TurnWaiting, a.due(reply.Waiting)
@@ -238,7 +336,11 @@ func (a *actor) end(ctx context.Context, q *queued, p *passing, reply *abi.Reply
 	if err != nil {
 		return host.TurnFailed, err
 	}
-	return e.Status, a.close(ctx, q, host.EntryEnd, e, payload)
+	if err := a.close(ctx, q, host.EntryEnd, e, payload); err != nil {
+		return e.Status, err
+	}
+	a.live.ran(host.Entry{Turn: q.turn, Seq: a.endSeq}, p.fuel)
+	return e.Status, a.checkpoint(ctx)
 }
 
 // failureOf is why a guest says that its turn failed.
@@ -267,6 +369,7 @@ func (a *actor) abort(ctx context.Context, q *queued, p *passing, status host.Tu
 	e := host.Ended{Task: q.accepted.Task, Status: status, Error: failure, Label: a.label}
 	if p != nil {
 		e.Usage, e.Calls = p.passage.Used()
+		e.Fuel = p.fuel
 		e.Label = p.passage.Label()
 	}
 	return a.close(ctx, q, host.EntryAbort, e, nil)
@@ -303,8 +406,13 @@ func (a *actor) close(ctx context.Context, q *queued, kind host.EntryKind, e hos
 	head := a.after(q, e)
 	op, err := headOp(head)
 	if err == nil {
+		var entry host.Entry
 		ops := append(a.svc.spent.ops(head, q.turn, e.Usage, a.svc.opt.Now()), op)
-		_, err = a.log.Append(ctx, host.Entry{Kind: kind, Turn: q.turn}, e, payload, ops...)
+		ops, err = a.noticed(ops, a.endNotice(q, e))
+		if err == nil {
+			entry, err = a.log.Append(ctx, host.Entry{Kind: kind, Turn: q.turn}, e, payload, ops...)
+			a.endSeq = entry.Seq
+		}
 	}
 	if err == nil {
 		a.head, a.label = head, e.Label
@@ -316,6 +424,7 @@ func (a *actor) close(ctx context.Context, q *queued, kind host.EntryKind, e hos
 	if err := a.commit(ctx); err != nil {
 		return err
 	}
+	a.svc.opt.Notices.Wake()
 	a.svc.spent.add(e.Usage.CostMicros, a.svc.opt.Now())
 	if head.Status == host.SessionWaiting {
 		a.svc.schedule(head)
@@ -348,6 +457,7 @@ func (a *actor) park(ctx context.Context, reason string) error {
 	if err := a.commit(ctx); err != nil {
 		return err
 	}
+	a.svc.opt.Notices.Wake()
 	return errParked
 }
 
@@ -361,7 +471,11 @@ func (a *actor) appendPark(ctx context.Context, reason string) error {
 	if err != nil {
 		return err
 	}
-	if _, err := a.log.Append(ctx, host.Entry{Kind: host.EntryPark}, host.Parked{Reason: reason}, nil, op); err != nil {
+	ops, err := a.noticed([]store.Op{op}, &host.Notice{Type: host.NoticeParked, Turn: head.Ended + 1, Reason: reason})
+	if err != nil {
+		return err
+	}
+	if _, err := a.log.Append(ctx, host.Entry{Kind: host.EntryPark}, host.Parked{Reason: reason}, nil, ops...); err != nil {
 		return err
 	}
 	a.head = head

@@ -44,7 +44,10 @@ func (v *view) add(e host.Entry) error {
 		var c host.Cancel
 		err = json.Unmarshal(e.Body, &c)
 		v.cancelled = c.UpTo
-	case host.EntryOpen, host.EntryChunk, host.EntryPark, host.EntryRevert:
+	case host.EntryWait, host.EntryResume:
+		v.rest()
+	case host.EntryOpen, host.EntryChunk, host.EntryPark, host.EntryRevert, host.EntryApproval, host.EntrySettle,
+		host.EntrySnapshot, host.EntryMigrate, host.EntryErase:
 	}
 	if err != nil {
 		return fmt.Errorf("session: entry %d (%s): %w", e.Seq, e.Kind, err)
@@ -109,6 +112,15 @@ func (v *view) fence(e host.Entry) error {
 		t.begun.left = f.Clean
 	}
 	return nil
+}
+
+// rest notes that the turn under way was left in good order, or may begin anew.
+func (v *view) rest() {
+	for _, t := range v.turns {
+		if t.status == host.TurnRunning {
+			t.begun.left, t.begun.crashes = true, 0
+		}
+	}
 }
 
 // unfinished returns the turns that have not ended, in order.

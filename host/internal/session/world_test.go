@@ -17,6 +17,7 @@ import (
 	"github.com/vespiary/vespiary/host/internal/gate"
 	"github.com/vespiary/vespiary/host/internal/journal"
 	"github.com/vespiary/vespiary/host/internal/session"
+	"github.com/vespiary/vespiary/host/internal/session/snapshot"
 	"github.com/vespiary/vespiary/host/internal/store"
 	words "github.com/vespiary/vespiary/host/store"
 	"github.com/vespiary/vespiary/policy"
@@ -25,7 +26,7 @@ import (
 
 // guest is an agent written as a Go function instead of a module: everything else
 // here is real.
-type guest func(ctx context.Context, g session.Guest, e abi.Event) (abi.Reply, error)
+type guest func(ctx context.Context, g session.Calls, e abi.Event) (abi.Reply, error)
 
 // world is one data folder and the host that runs on it now.
 type world struct {
@@ -38,8 +39,15 @@ type world struct {
 	journals *journal.Journals
 	service  *session.Service
 
+	patience time.Duration
+	life     time.Duration // of a question
+	notices  notices
+
 	mu      sync.Mutex
 	guest   guest
+	others  map[string]guest // by module
+	alive   int              // instances
+	started int
 	effects []string
 	agent   *host.Agent
 }
@@ -72,12 +80,29 @@ func (j journals) Acquire(ctx context.Context, tenant, id string) (session.Log, 
 	return l, nil
 }
 
+func (j journals) Fork(ctx context.Context, o host.Open, ops ...words.Op) (session.Log, error) {
+	l, err := j.Journals.Fork(ctx, o, ops...)
+	if err != nil {
+		return nil, err
+	}
+	return l, nil
+}
+
 type door struct{ *gate.Gate }
 
 func (d door) Begin(s session.PassageSpec) (session.Passage, error) {
-	turn, err := d.Gate.Begin(gate.TurnOptions{
+	o := gate.TurnOptions{
 		Session: s.Session, Journal: s.Log, Past: s.Past, Payload: s.Payload, Budget: s.Budget, Label: s.Label,
-	})
+		Patience: s.Patience, Life: s.Life, Unknown: s.Unknown, Lenient: s.Mode == session.Rehearse, Anew: s.Anew,
+		Mode: map[session.Mode]gate.Mode{session.Record: gate.Replay, session.Rehearse: gate.Dry}[s.Mode],
+	}
+	if s.Approvals != nil {
+		o.Approvals = s.Approvals
+	}
+	if p, ok := s.From.(passage); ok {
+		o.From = p.Turn
+	}
+	turn, err := d.Gate.Begin(o)
 	return passage{turn}, err
 }
 
@@ -87,20 +112,118 @@ func (p passage) Guest(run *host.Run, begun time.Time) session.Guest {
 	return p.Turn.Guest(run, begun)
 }
 
-// Run implements session.Runner.
-func (w *world) Run(ctx context.Context, a session.Activation, export string, input []byte) ([]byte, error) {
+// instance is a guest whose memory is a map.
+type instance struct {
+	w     *world
+	g     guest
+	world session.World
+	state map[string]string
+	fuel  int64
+}
+
+type stateKey struct{}
+
+// memoryOf is the memory of the guest that ctx runs.
+func memoryOf(ctx context.Context) map[string]string {
+	m, _ := ctx.Value(stateKey{}).(map[string]string)
+	return m
+}
+
+// Start implements session.Runner.
+func (w *world) Start(_ context.Context, in session.World) (session.Instance, error) {
 	w.mu.Lock()
-	g := w.guest
-	w.mu.Unlock()
+	defer w.mu.Unlock()
+	w.alive++
+	w.started++
+	i := &instance{w: w, g: w.others[in.Module], world: in, state: map[string]string{}}
+	if in.Image != nil {
+		for k, v := range in.Image.Vars {
+			i.state[k] = string(v)
+		}
+	}
+	return i, nil
+}
+
+// Call implements session.Instance.
+func (i *instance) Call(ctx context.Context, export string, input []byte) ([]byte, error) {
+	ctx = context.WithValue(ctx, stateKey{}, i.state)
+	switch export {
+	case "save":
+		return json.Marshal(i.state)
+	case "migrate":
+		var m abi.Migration
+		if err := json.Unmarshal(input, &m); err != nil {
+			return nil, err
+		}
+		if len(m.State) == 0 {
+			return []byte("{}"), nil
+		}
+		return []byte("{}"), json.Unmarshal(m.State, &i.state)
+	}
 	var e abi.Event
 	if err := json.Unmarshal(input, &e); err != nil || export != "handle" {
 		return nil, fmt.Errorf("%s: %w", export, err)
 	}
-	r, err := g(ctx, a.Guest, e)
+	i.fuel += 1000
+	if _, err := i.world.Fuel.Draw(1000); err != nil {
+		return nil, err
+	}
+	g := i.g
+	if g == nil {
+		i.w.mu.Lock()
+		g = i.w.guest
+		i.w.mu.Unlock()
+	}
+	r, err := g(ctx, i.world.Calls, e)
 	if err != nil {
 		return nil, err
 	}
 	return json.Marshal(r)
+}
+
+func (i *instance) Exports(name string) bool {
+	return name == "handle" || i.world.Module == "sha256:2" && (name == "save" || name == "migrate") || name == "save"
+}
+
+func (i *instance) Image(context.Context) (*host.Image, error) {
+	m := &host.Image{Base: "sha256:base", Size: 65536, Vars: map[string][]byte{}}
+	for k, v := range i.state {
+		m.Vars[k] = []byte(v)
+	}
+	return m, nil
+}
+
+func (i *instance) Fuel() int64 { return i.fuel }
+
+func (i *instance) Close() {
+	i.w.mu.Lock()
+	defer i.w.mu.Unlock()
+	i.w.alive--
+}
+
+// notices is a Notices that notes what it is told.
+type notices struct {
+	mu   sync.Mutex
+	seen []host.Notice
+}
+
+func (n *notices) Ops(x host.Notice) ([]words.Op, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.seen = append(n.seen, x)
+	return []words.Op{{Key: []byte("notice/" + x.ID), Value: []byte(x.Type)}}, nil
+}
+
+func (n *notices) Wake() {}
+
+func (n *notices) types() []host.NoticeType {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	var out []host.NoticeType
+	for _, x := range n.seen {
+		out = append(out, x.Type)
+	}
+	return out
 }
 
 // Agent and Plugin implement session.Agents.
@@ -136,7 +259,14 @@ func (k effect) Classify(_ context.Context, c *host.Call) (host.Class, error) {
 	}}, nil
 }
 
-func (k effect) Perform(_ context.Context, c *host.Call) (host.Output, error) {
+func (k effect) Perform(ctx context.Context, c *host.Call) (host.Output, error) {
+	if c.Class.State == "crash" { // it happens, and the host never gets to know
+		k.w.mu.Lock()
+		k.w.effects = append(k.w.effects, "crash")
+		k.w.mu.Unlock()
+		<-ctx.Done()
+		return host.Output{}, ctx.Err()
+	}
 	k.w.mu.Lock()
 	defer k.w.mu.Unlock()
 	k.w.effects = append(k.w.effects, c.Class.State.(string))
@@ -157,7 +287,9 @@ func (w *world) start() {
 	}
 	var service *session.Service
 	w.journals = journal.New(w.store, keys, journal.Options{Now: w.now, Committed: func(tenant, id string, es []host.Entry) { service.Committed(tenant, id, es) }})
-	set, err := cedar.Compile(map[string][]byte{"all.cedar": []byte(`@id("all") permit (principal, action, resource);`)})
+	set, err := cedar.Compile(map[string][]byte{"all.cedar": []byte(`@id("all") permit (principal, action, resource);
+@id("ask") @needs_approval("asking") forbid (principal, action == Action::"fileWrite", resource)
+when { resource.path like "ask*" } unless { context has approval && context.approval.digest == context.argsDigest };`)})
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -165,7 +297,8 @@ func (w *world) start() {
 	log := slog.New(slog.DiscardHandler)
 	service = session.New(session.Options{
 		Store: w.store, Journals: journals{w.journals}, Runner: w, Agents: w, Now: w.now, Log: log, Limits: w.limits,
-		Prefixes: journal.Prefixes,
+		Prefixes: prefixes, Private: snapshot.Prefixes,
+		Images: snapshot.New(w.store, w.journals), Policy: cedar.New(set), Notices: &w.notices, Patience: w.patience, ApprovalLife: w.life,
 		Memory:   func() int64 { return w.memory },
 		Door:     door{gate.New(gate.Options{Capabilities: caps, Policy: cedar.New(set), Now: w.now, Log: log})},
 	})
@@ -174,6 +307,10 @@ func (w *world) start() {
 	if err := service.Resume(ctx); err != nil {
 		w.t.Fatal(err)
 	}
+}
+
+func prefixes(tenant, id string) [][]byte {
+	return append(journal.Prefixes(tenant, id), snapshot.Prefixes(tenant, id)...)
 }
 
 // kill ends the host without letting anything finish.
@@ -224,7 +361,7 @@ func say(text string) (abi.Reply, error) {
 	return abi.Reply{Status: abi.StatusDone, Content: []abi.Content{abi.Text(text)}}, nil
 }
 
-func ask(ctx context.Context, g session.Guest, name, request string) (abi.Result, error) {
+func ask(ctx context.Context, g session.Calls, name, request string) (abi.Result, error) {
 	b, err := g.Call(ctx, name, []byte(request))
 	if err != nil {
 		return abi.Result{}, err
@@ -233,7 +370,7 @@ func ask(ctx context.Context, g session.Guest, name, request string) (abi.Result
 	return r, json.Unmarshal(b, &r)
 }
 
-func echo(_ context.Context, _ session.Guest, e abi.Event) (abi.Reply, error) {
+func echo(_ context.Context, _ session.Calls, e abi.Event) (abi.Reply, error) {
 	return say(fmt.Sprintf("%d:%s", e.Turn, abi.TextOf(e.Content)))
 }
 

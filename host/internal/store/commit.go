@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/vespiary/vespiary/host/internal/store/redo"
 	"github.com/vespiary/vespiary/host/store"
@@ -14,6 +15,10 @@ const (
 	maxGroup      = 1024
 	maxGroupBytes = 4 << 20
 )
+
+// spaceFactor is how often a byte is written: to the redo log, a memtable's log and
+// a table.
+const spaceFactor = 3
 
 // request is a batch on its way through the committer.
 type request struct {
@@ -138,12 +143,7 @@ func (s *Local) gather(group []*request) (full []*request, next *request) {
 // commitGroup settles all requests of a group. Those in flight when something
 // fails get the bare cause: whether they are durable is known at the next Open.
 func (s *Local) commitGroup(group []*request) {
-	err := s.admit(group)
-	if err != nil {
-		reply(group, err)
-		return
-	}
-	group, recs, err := s.decide(group)
+	group, recs, err := s.decide(s.admit(group))
 	if err == nil && len(recs) > 0 {
 		err = s.write(recs)
 	}
@@ -165,25 +165,48 @@ func reply(group []*request, err error) {
 	}
 }
 
-// admit refuses a group that the store has no room for or is too broken to take.
-func (s *Local) admit(group []*request) error {
+// admit answers the requests that the store has no room for, or all if it is too
+// broken or blind to take any. It returns the others.
+func (s *Local) admit(group []*request) (left []*request) {
 	if s.failed.Load() != nil {
-		return s.closedErr()
+		reply(group, s.closedErr())
+		return nil
 	}
 	free, err := freeBytes(s.opts.Dir)
 	if err != nil {
-		return fmt.Errorf("commit: %w", err)
+		reply(group, fmt.Errorf("commit: %w", err))
+		return nil
 	}
 	s.stats.free.Store(free)
-	need := s.opts.MinFree
+	room := free - s.opts.MinFree
+	left = group[:0] // never ahead of the request being looked at
 	for _, r := range group {
-		need += 3 * int64(r.size) // to the redo log, a memtable's log and a table
+		need := r.space()
+		keep := s.opts.profile().forDeletes()
+		if r.deletes() {
+			keep = 0
+		}
+		if need > 0 && room < need+keep {
+			s.stats.refused.Add(1)
+			err := fmt.Errorf("%w: %s has %d MiB, and the commit needs %d MiB", store.ErrFull, s.opts.Dir, free/mib, (free-room+need+keep)/mib)
+			r.done <- result{0, err}
+			continue
+		}
+		room -= need
+		left = append(left, r)
 	}
-	if free < need {
-		s.stats.refused.Add(uint64(len(group)))
-		return fmt.Errorf("%w: %s has %d MiB, and commits need %d MiB", store.ErrFull, s.opts.Dir, free/mib, need/mib)
-	}
-	return nil
+	return left
+}
+
+// space is what a request may take of the disk. One without ops takes nothing.
+func (r *request) space() int64 {
+	const overhead = 32 // around an op, each time it is written
+	return spaceFactor * int64(r.size+overhead*len(r.batch.Ops))
+}
+
+// deletes tells whether a batch writes no value, so that it frees space in the end.
+func (r *request) deletes() bool {
+	return !slices.ContainsFunc(r.batch.Ops, func(op store.Op) bool { return op.Value != nil })
 }
 
 // decide checks preconditions in order, each against the batches before it, gives

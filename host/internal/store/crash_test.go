@@ -40,6 +40,12 @@ func TestMain(m *testing.M) {
 }
 
 func child(dir, job string) error {
+	switch job {
+	case "restore":
+		return restoreChild(dir)
+	case "upgrade":
+		return upgradeChild(dir)
+	}
 	s, err := Open(context.Background(), Options{Dir: dir, Edge: true, MinFree: 1})
 	if err != nil {
 		return err

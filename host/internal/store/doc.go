@@ -6,4 +6,8 @@
 // managed mode with our revisions as its versions: applying a commit twice changes
 // nothing, views read at the last revision that was applied whole, and the version
 // of an item is what preconditions compare.
+//
+// The file FORMAT in the folder says which format it has. Opening an older one runs
+// the upgrades between; a newer one is refused. A backup holds keys, values and
+// revisions, not files, so it outlasts changes of the layout.
 package store

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/vespiary/vespiary/host/store"
 )
@@ -146,9 +147,23 @@ func TestFullDiskByOthers(t *testing.T) {
 	if _, err := get(t, s, "b"); !errors.Is(err, store.ErrNotFound) {
 		t.Errorf("a refused batch was written: %v", err)
 	}
+	if _, err := s.Commit(t.Context(), put("a", nil)); !errors.Is(err, store.ErrFull) {
+		t.Fatalf("deletion on a full disk: %v, want ErrFull", err)
+	}
+	check(t, os.Truncate(ballast, free-o.MinFree-mib)) // leaves room for deletions only
+	if _, err := s.Commit(t.Context(), put("b", nil)); err != nil {
+		t.Errorf("deletion below the watermark: %v", err)
+	}
+	if _, err := s.Commit(t.Context(), store.Batch{Conds: []store.Cond{{Key: []byte("b")}}}); err != nil {
+		t.Errorf("conditions alone below the watermark: %v", err)
+	}
+	mixed := store.Batch{Ops: append(put("a", nil).Ops, put("b", []byte("1")).Ops...)}
+	if _, err := s.Commit(t.Context(), mixed); !errors.Is(err, store.ErrFull) {
+		t.Errorf("a value below the watermark: %v, want ErrFull", err)
+	}
 	check(t, os.Remove(ballast))
 	commit(t, s, put("b", []byte("2")))
-	if st := s.Stats(); st.Refused != 10 || st.FreeBytes < o.MinFree {
+	if st := s.Stats(); st.Refused != 12 || st.FreeBytes < o.MinFree {
 		t.Errorf("stats are %+v", st)
 	}
 }
@@ -174,4 +189,30 @@ func TestNoRoomToOpen(t *testing.T) {
 		t.Error(err)
 	}
 	closeStore(t, s)
+}
+
+// TestDeleteOnFullDisk fills a small disk with the store itself and deletes its way
+// out: deletions go on where values are refused, and compaction gives the space back.
+func TestDeleteOnFullDisk(t *testing.T) {
+	o := Options{Dir: filepath.Join(smallDisk(t, 208), "store"), Edge: true}
+	f := &filler{o: o, s: open(t, o), want: map[string]uint64{}}
+	f.fill(t)
+	for key := range f.want {
+		_, err := f.s.Commit(t.Context(), put(key, nil))
+		for tries := 0; errors.Is(err, store.ErrFull) && tries < 1000; tries++ {
+			time.Sleep(10 * time.Millisecond) // a compaction under way has the old tables and the new
+			_, err = f.s.Commit(t.Context(), put(key, nil))
+		}
+		check(t, err)
+	}
+	closeStore(t, f.s) // moves the deletions to a table
+	f.s = open(t, o)
+	defer closeStore(t, f.s)
+	check(t, f.s.db.Flatten(1))
+	deleted := len(f.want)
+	clear(f.want)
+	if n := f.fill(t); n < deleted/2 {
+		t.Errorf("%d values find room where %d were deleted", n, deleted)
+	}
+	f.check(t)
 }

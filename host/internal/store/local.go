@@ -47,8 +47,10 @@ var _ store.Store = (*Local)(nil)
 
 // Open opens or creates the store in a folder. It applies what the redo log holds,
 // and reads all tables unless told not to, so it takes time in proportion to the
-// store's size. Errors are ErrLocked when another process has the folder, ErrFull
-// when there is too little space to apply the log, or name what is damaged.
+// store's size. A folder of an older host is brought to this one's format first.
+// Errors are ErrLocked when another process has the folder, ErrNewer when it takes a
+// newer host, ErrFull when there is too little space to apply the log, or name what
+// is damaged.
 func Open(ctx context.Context, o Options) (*Local, error) {
 	o = o.withDefaults()
 	if err := makeDirs(o.Dir); err != nil {
@@ -75,11 +77,7 @@ func makeDirs(dir string) error {
 		return err
 	}
 	for _, d := range []string{dir, filepath.Dir(dir)} {
-		f, err := os.Open(d)
-		if err != nil {
-			return err
-		}
-		if err := errors.Join(f.Sync(), f.Close()); err != nil {
+		if err := syncDir(d); err != nil {
 			return err
 		}
 	}
@@ -88,6 +86,9 @@ func makeDirs(dir string) error {
 
 func (s *Local) open(ctx context.Context) (err error) {
 	if err := s.roomToRedo(); err != nil {
+		return err
+	}
+	if err := s.upgrade(ctx); err != nil {
 		return err
 	}
 	dir := filepath.Join(s.opts.Dir, dbName)
@@ -218,6 +219,12 @@ func (g *gate) enter() bool {
 }
 
 func (g *gate) leave() { g.inside.Done() }
+
+func (g *gate) ended() bool {
+	g.mu.RLock()
+	defer g.mu.RUnlock()
+	return g.closed
+}
 
 func (g *gate) close() {
 	g.mu.Lock()

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"io"
 	"testing"
 
 	"github.com/vespiary/vespiary/host/store"
@@ -11,9 +12,17 @@ func TestSuite(t *testing.T) {
 	for name, edge := range map[string]bool{"default": false, "edge": true} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			storetest.Run(t, func(t *testing.T, name string) store.Store {
+			open := func(t *testing.T, name string) store.Store {
 				t.Helper()
 				return open(t, Options{Dir: name, Edge: edge})
+			}
+			storetest.Run(t, open)
+			t.Run("Backup", func(t *testing.T) {
+				storetest.RunBackup(t, open, func(t *testing.T, name string, backup io.Reader) error {
+					t.Helper()
+					_, err := Restore(t.Context(), Options{Dir: name, Edge: edge}, backup)
+					return err
+				})
 			})
 		})
 	}

@@ -3,6 +3,7 @@ package store
 import (
 	"log/slog"
 	"os"
+	"time"
 
 	"github.com/dgraph-io/badger/v4"
 	"github.com/dgraph-io/badger/v4/options"
@@ -20,15 +21,22 @@ type Options struct {
 	// MinFree is the number of bytes of free space below which commits are refused
 	// with ErrFull. 0 means what Badger may still write by itself: about 320 MiB,
 	// or 112 MiB with Edge. A full disk kills the process, so go below that only
-	// for tests.
+	// for tests. Batches that write values are refused 16 MiB earlier, or 8 MiB with
+	// Edge, so that a full store can still delete.
 	MinFree int64
 	// SkipVerify leaves out reading all tables at Open. Badger takes a damaged
 	// block for the end of its table, so damage would be read as missing keys.
 	SkipVerify bool
+	// Host is the version of this host. Folders and backups note it, so that an older
+	// host can say which version they take.
+	Host string
+	// Now is the clock that backups get their time from; nil leaves it out.
+	Now func() time.Time
 	// Log gets Badger's messages as well; nil discards them.
 	Log *slog.Logger
 
 	syncFile func(*os.File) error // nil: fdatasync
+	upgrades []upgrade            // nil: the ones there are
 }
 
 // profile holds the sizes that depend on the machine, in bytes where not counts.
@@ -54,6 +62,10 @@ func (o Options) profile() profile {
 // keep is how much of the redo log stays, whatever Badger says it has synced. It
 // holds at most memtables+1 memtables that are not synced, each overfull by a batch.
 func (p profile) keep() int64 { return int64(p.memtables+2) * p.memtable }
+
+// forDeletes is the space that only deletions may use, beyond what Badger needs. What
+// they delete is given up when Badger compacts the tables they get to.
+func (p profile) forDeletes() int64 { return p.memtable }
 
 // minFree covers applying a whole redo log again, flushing it, once more while
 // compaction has both the old tables and the new, and compacting level 0.

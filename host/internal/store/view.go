@@ -17,6 +17,10 @@ import (
 
 // View implements store.Store. A scan ends with ctx's error when that ends.
 func (s *Local) View(ctx context.Context, fn func(store.Tx) error) error {
+	return s.view(ctx, func(t *tx) error { return fn(t) })
+}
+
+func (s *Local) view(ctx context.Context, fn func(*tx) error) error {
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("view: %w", context.Cause(ctx))
 	}
@@ -27,7 +31,7 @@ func (s *Local) View(ctx context.Context, fn func(store.Tx) error) error {
 	at := s.snaps.take(&s.head)
 	defer s.snaps.drop(at)
 	txn := s.db.NewTransactionAt(uint64(at), false)
-	t := &tx{ctx: ctx, txn: txn}
+	t := &tx{ctx: ctx, txn: txn, at: at}
 	defer func() {
 		t.ended = true
 		txn.Discard()
@@ -40,6 +44,7 @@ func (s *Local) View(ctx context.Context, fn func(store.Tx) error) error {
 type tx struct {
 	ctx   context.Context //nolint:containedctx // a view lives within one call
 	txn   *badger.Txn
+	at    store.Revision
 	ended bool
 }
 

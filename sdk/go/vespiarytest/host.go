@@ -2,8 +2,12 @@
 //
 // The test imports the plugin (or is part of its package), so that the plugin's
 // agent and tools are registered; a Host then sends events and calls tools.
-// Working memory, files, emitted content and parallel calls work by themselves;
-// what models, tools, HTTP servers and timers answer is scripted with Answer.
+// Working memory, files, emitted content, parallel calls and waiting work by
+// themselves; what models, tools and HTTP servers answer is scripted with Answer,
+// what policies and crashes do to calls with Guard.
+//
+// A Host is a session: the state of an agent that vespiary.AgentOf registers
+// begins with it. Package variables of the plugin are the test process's own.
 package vespiarytest
 
 import (
@@ -11,6 +15,7 @@ import (
 	"errors"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/vespiary/vespiary/abi"
 	"github.com/vespiary/vespiary/sdk/go/internal/guest"
@@ -22,12 +27,21 @@ type Host struct {
 	Files    map[string]string // by path; the plugin reads and writes them
 	Settings map[string]string // the plugin's configuration
 
+	// Waited is how long the plugin has waited for timers. They fire at once, unless
+	// Sleep is set: it is called with the time that is left until then, and
+	// time.Sleep is what a test in a synctest bubble sets it to.
+	Waited time.Duration
+	Sleep  func(time.Duration)
+
 	// Newest delivers the results of started calls newest first, to find code
 	// that depends on their order.
 	Newest bool
 
 	t       testing.TB
+	agent   *guest.Instance
 	answers map[string]func(json.RawMessage) (any, error)
+	guards  map[string]func(Call) error
+	events  []abi.Event // delivered and not yet awaited
 	calls   []Call
 	logs    []string
 	lists   map[string][]json.RawMessage
@@ -46,9 +60,9 @@ type Call struct {
 func New(tb testing.TB) *Host {
 	tb.Helper()
 	h := &Host{
-		Files: map[string]string{}, Settings: map[string]string{}, t: tb,
-		answers: map[string]func(json.RawMessage) (any, error){},
-		lists:   map[string][]json.RawMessage{}, values: map[string]json.RawMessage{},
+		Files: map[string]string{}, Settings: map[string]string{}, t: tb, agent: guest.Plugin.New(),
+		answers: map[string]func(json.RawMessage) (any, error){}, guards: map[string]func(Call) error{},
+		lists: map[string][]json.RawMessage{}, values: map[string]json.RawMessage{},
 	}
 	Answer(h, abi.CallMemorySession, h.memory)
 	Answer(h, abi.CallFileRead, h.readFile)
@@ -56,6 +70,7 @@ func New(tb testing.TB) *Host {
 	Answer(h, abi.CallFileList, h.listFiles)
 	Answer(h, abi.CallStart, h.start)
 	Answer(h, abi.CallWait, h.wait)
+	Answer(h, abi.CallAwait, h.await)
 	Answer(h, abi.CallEmit, func(abi.Emit) (struct{}, error) { return struct{}{}, nil })
 	return h
 }
@@ -73,10 +88,11 @@ func Answer[Request, Response any](h *Host, name string, f func(Request) (Respon
 	}
 }
 
-// Send gives the plugin's agent an event and returns its reply.
+// Send gives the plugin's agent an event and returns its reply. Sent to one Host,
+// events are turns of one session.
 func (h *Host) Send(e abi.Event) abi.Reply {
 	h.t.Helper()
-	return run[abi.Reply](h, guest.Plugin.Handle, e)
+	return run[abi.Reply](h, h.agent.Handle, e)
 }
 
 // Tools returns the plugin's tools.
@@ -151,7 +167,13 @@ func (a *answering) Config(key string) (string, bool) {
 func (a *answering) Log(level, message string) { a.logs = append(a.logs, level+": "+message) }
 
 func (h *Host) answer(name string, request json.RawMessage) abi.Result {
-	h.calls = append(h.calls, Call{name, request})
+	call := Call{name, request}
+	h.calls = append(h.calls, call)
+	if guard := h.guards[name]; guard != nil {
+		if err := guard(call); err != nil {
+			return failed(err)
+		}
+	}
 	f := h.answers[name]
 	if f == nil {
 		h.t.Errorf("the plugin called %s, which the test does not answer; see vespiarytest.Answer", name)

@@ -5,10 +5,12 @@ package apitest
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"testing"
@@ -43,7 +45,7 @@ func (Auth) Authenticate(_ context.Context, token string) (host.Caller, error) {
 }
 
 var agents = []string{
-	"echo", "history", "revise", "waiter", "approve", "slow", "stuck", "fail", "cancelled", "broken",
+	"echo", "history", "revise", "waiter", "approve", "lost", "slow", "stuck", "fail", "cancelled", "broken",
 }
 
 // Agents is an api.Agents of those that Sessions knows.
@@ -97,6 +99,18 @@ func (Admin) Decisions(_ context.Context, _ host.Caller, deniedOnly bool, limit 
 
 // Reload implements api.Admin.
 func (Admin) Reload(context.Context, host.Caller) error { return nil }
+
+// Backup is an api.Backup that writes Size bytes and then ends with Err.
+type Backup struct {
+	Size int
+	Err  error
+}
+
+// Backup implements api.Backup.
+func (b Backup) Backup(_ context.Context, _ host.Caller, w io.Writer) error {
+	_, err := w.Write(bytes.Repeat([]byte("b"), b.Size))
+	return cmp.Or(err, b.Err)
+}
 
 // Server is a server on loopback that runs one test.
 type Server struct {

@@ -131,7 +131,7 @@ func read(t *testing.T, body io.Reader, until string) []byte {
 
 // shown are the headers that golden files keep.
 var shown = []string{
-	"Allow", "Content-Type", "Idempotent-Replayed", "Location", "Preference-Applied", "Retry-After", "Www-Authenticate",
+	"Allow", "Content-Disposition", "Content-Type", "Idempotent-Replayed", "Location", "Preference-Applied", "Retry-After", "Www-Authenticate",
 	"X-Session-Id", "X-Should-Retry",
 }
 

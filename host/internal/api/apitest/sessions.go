@@ -22,13 +22,14 @@ import (
 // Epoch is when everything in a fake happens.
 var Epoch = time.Date(2030, 1, 2, 3, 4, 5, 0, time.UTC)
 
-// Sessions is an api.Sessions in memory. An agent's name decides what its turns do:
+// Sessions is an api.Sessions and an api.Durable in memory. An agent's name decides what its turns do:
 //
 //	echo     streams the message word by word and replies with it
 //	history  replies with how many messages of context it was given
 //	revise   streams a text, loses it to a retry, and streams another
-//	waiter   replies, and waits for the signal go
-//	approve  is suspended until Release
+//	lost     makes a call whose outcome nobody knows
+//	waiter   replies, and waits for the signal go, with which it replies
+//	approve  is suspended until its approval is answered, or Release
 //	slow     runs until Release
 //	stuck    is parked
 //	fail     fails with budget_exceeded
@@ -42,6 +43,9 @@ type Sessions struct {
 	sessions []*session
 	promises map[string]promise
 	accepted []host.Invocation
+
+	approvals []*host.Approval
+	unsettled []*host.Unsettled
 }
 
 type session struct {
@@ -91,14 +95,8 @@ func (s *Sessions) Invoke(ctx context.Context, in host.Invocation) (host.Turn, e
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	key := in.Caller.Tenant + "/" + in.IdempotencyKey
-	if p, ok := s.promises[key]; ok && in.IdempotencyKey != "" {
-		if !bytes.Equal(p.body, in.Body) {
-			return host.Turn{}, host.Errorf(host.ErrConflict, "the idempotency key was used for another request; use a new one")
-		}
-		turn := *s.find(in.Caller, p.turn.Session).turns[p.turn.Number-1]
-		turn.Created = false
-		return turn, nil
+	if turn, found, err := s.promised(in); found {
+		return turn, err
 	}
 	if err := refuse(in.Agent); err != nil {
 		return host.Turn{}, err
@@ -107,6 +105,25 @@ func (s *Sessions) Invoke(ctx context.Context, in host.Invocation) (host.Turn, e
 	if err != nil {
 		return host.Turn{}, err
 	}
+	return s.accept(in, x), nil
+}
+
+// promised finds the turn that an earlier request with the same key made.
+func (s *Sessions) promised(in host.Invocation) (turn host.Turn, found bool, err error) {
+	p, ok := s.promises[in.Caller.Tenant+"/"+in.IdempotencyKey]
+	if !ok || in.IdempotencyKey == "" {
+		return turn, false, nil
+	}
+	if !bytes.Equal(p.body, in.Body) {
+		return turn, true, host.Errorf(host.ErrConflict, "the idempotency key was used for another request; use a new one")
+	}
+	turn = *s.find(in.Caller, p.turn.Session).turns[p.turn.Number-1]
+	turn.Created = false
+	return turn, true, nil
+}
+
+// accept makes a turn of the session and runs it.
+func (s *Sessions) accept(in host.Invocation, x *session) host.Turn {
 	s.accepted = append(s.accepted, in)
 	t := &host.Turn{Session: x.ID, Number: len(x.turns) + 1, Task: "task-1", Agent: x.Agent, Status: host.TurnQueued, Created: true}
 	x.turns = append(x.turns, t)
@@ -114,8 +131,8 @@ func (s *Sessions) Invoke(ctx context.Context, in host.Invocation) (host.Turn, e
 	s.emit(x, t.Number, host.StreamAccepted, "0.0.0", t)
 	accepted := *t
 	s.run(x, t, in.Event)
-	s.promises[key] = promise{in.Body, accepted}
-	return accepted, nil
+	s.promises[in.Caller.Tenant+"/"+in.IdempotencyKey] = promise{in.Body, accepted}
+	return accepted
 }
 
 // refuse fails before anything is accepted.
@@ -180,10 +197,18 @@ func (s *Sessions) run(x *session, t *host.Turn, e abi.Event) {
 		s.delta(x, t, "1.2.2", " answer")
 		s.end(x, t, host.TurnDone, "first answer")
 	case "waiter":
+		if e.Type == abi.EventSignal {
+			s.end(x, t, host.TurnDone, e.Name+" "+string(e.Data)+text)
+			return
+		}
 		t.Waiting = []abi.Wait{{Type: abi.EventSignal, Name: "go"}}
 		s.end(x, t, host.TurnWaiting, "ready")
 	case "approve":
 		t.Waiting = []abi.Wait{{Type: abi.EventApproval, Name: "pay"}}
+		s.ask(x, t)
+	case "lost":
+		s.lose(x, t)
+		s.end(x, t, host.TurnDone, "nobody knows")
 	case "stuck":
 		x.Status, x.Reason = host.SessionParked, "three crashes"
 		s.emit(x, 0, host.StreamParked, "park.1.1", host.Parked{Reason: x.Reason})

@@ -117,7 +117,7 @@ func (s *Spec) checkBody(r map[string]any, resp *http.Response, body []byte) err
 	switch mt {
 	case "text/event-stream":
 		return s.checkStream(schema, string(body))
-	case "text/plain":
+	case "text/plain", "application/octet-stream":
 		return nil
 	}
 	return s.Validate(schema, body)

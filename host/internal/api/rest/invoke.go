@@ -68,10 +68,7 @@ func (h *handlers) invoke(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if in.IdempotencyKey != "" && !turn.Created {
-		w.Header().Set("Idempotent-Replayed", "true")
-	}
-	w.Header().Set("X-Session-Id", turn.Session)
+	accepted(w, turn, in.IdempotencyKey)
 	if wantsStream(r.Header) {
 		return h.streamTurn(w, r, turn)
 	}
@@ -84,8 +81,21 @@ func (h *handlers) invoke(w http.ResponseWriter, r *http.Request) error {
 	return answer(w, turn)
 }
 
-// request reads the invocation. What must be equal under one idempotency key is
-// the path, too: the same words to another agent are another request.
+// accepted tells a client where its event went, and whether it was there before.
+func accepted(w http.ResponseWriter, t host.Turn, key string) {
+	if key != "" && !t.Created {
+		w.Header().Set("Idempotent-Replayed", "true")
+	}
+	w.Header().Set("X-Session-Id", t.Session)
+}
+
+// signed is what must be equal under one idempotency key: the path, too, because the
+// same words to another agent are another request.
+func signed(r *http.Request, body []byte) []byte {
+	return append([]byte(r.URL.Path+"\n"), body...)
+}
+
+// request reads the invocation.
 func request(r *http.Request) (host.Invocation, error) {
 	var b invocation
 	body, err := api.Decode(r, &b, true)
@@ -104,7 +114,7 @@ func request(r *http.Request) (host.Invocation, error) {
 		Agent:   r.PathValue("agent"),
 		Session: b.Session,
 		Event:   e,
-		Body:    append([]byte(r.URL.Path+"\n"), body...),
+		Body:    signed(r, body),
 	}
 	in.IdempotencyKey, err = api.IdempotencyKey(r.Header)
 	return in, err

@@ -56,6 +56,19 @@ func limit(q url.Values) (int, error) {
 	return n, nil
 }
 
+// oneOf refuses a value that is given and not in the list.
+func oneOf[T ~string](field string, v T, list []T) error {
+	if v == "" || slices.Contains(list, v) {
+		return nil
+	}
+	names := make([]string, len(list))
+	for i, one := range list {
+		names[i] = string(one)
+	}
+	last := len(names) - 1
+	return api.Invalid(field, "the %s %q does not exist; use %s or %s", field, v, strings.Join(names[:last], ", "), names[last])
+}
+
 // some makes an empty list of none, which JSON would show as null.
 func some[T any](list []T) []T {
 	if list == nil {

@@ -15,13 +15,16 @@ import (
 //go:embed openapi.json
 var openAPI []byte
 
-// Options join the dialect to the host. The interfaces are needed.
+// Options join the dialect to the host. Sessions, Agents and Admin are needed.
 type Options struct {
 	Sessions api.Sessions
 	Agents   api.Agents
 	Admin    api.Admin
+	Durable  api.Durable   // nil: no routes for it
+	Backup   api.Backup    // nil: no route for it
 	Wait     time.Duration // for a turn, before an invocation is answered with 202; default 10 min
 	Module   int64         // limit of a module in bytes; default 64 MiB
+	Import   int64         // limit of an imported session in bytes; default 16 GiB
 }
 
 // handlers has a method for each route.
@@ -34,7 +37,20 @@ func Routes(o Options) []api.Route {
 	h := &handlers{o}
 	h.Wait = cmp.Or(o.Wait, 10*time.Minute)
 	h.Module = cmp.Or(o.Module, 64<<20)
-	const get, post = http.MethodGet, http.MethodPost
+	h.Import = cmp.Or(o.Import, 16<<30)
+	routes := h.routes()
+	if o.Durable != nil {
+		routes = append(routes, h.durable()...)
+	}
+	if o.Backup != nil {
+		routes = append(routes, api.Route{Method: post, Path: "/v1/admin/backup", Serve: h.backup, Long: true})
+	}
+	return routes
+}
+
+const get, post = http.MethodGet, http.MethodPost
+
+func (h *handlers) routes() []api.Route {
 	return []api.Route{
 		{Method: post, Path: "/v1/agents/{agent}/invocations", Serve: h.invoke, Long: true},
 		{Method: get, Path: "/v1/agents", Serve: h.agents},
@@ -48,6 +64,28 @@ func Routes(o Options) []api.Route {
 		{Method: get, Path: "/v1/decisions", Serve: h.decisions},
 		{Method: post, Path: "/v1/reload", Serve: h.reload},
 		{Method: get, Path: "/openapi.json", Serve: describe, Open: true},
+	}
+}
+
+// durable are the routes of what sessions can do because they are on record.
+func (h *handlers) durable() []api.Route {
+	return []api.Route{
+		{Method: post, Path: "/v1/sessions/{id}/signals", Serve: h.signal},
+		{Method: get, Path: "/v1/approvals", Serve: h.approvals},
+		{Method: get, Path: "/v1/approvals/{id}", Serve: h.approval},
+		{Method: post, Path: "/v1/approvals/{id}", Serve: h.answerApproval},
+		{Method: get, Path: "/v1/unsettled", Serve: h.unsettled},
+		{Method: post, Path: "/v1/sessions/{id}/settlements", Serve: h.settle},
+		{Method: post, Path: "/v1/sessions/{id}/fork", Serve: h.fork},
+		{Method: post, Path: "/v1/sessions/{id}/revert", Serve: h.revert},
+		{Method: post, Path: "/v1/sessions/{id}/replay", Serve: h.replay, Long: true},
+		{Method: get, Path: "/v1/sessions/{id}/diff/{other}", Serve: h.diff, Long: true},
+		{Method: post, Path: "/v1/sessions/{id}/upgrade", Serve: h.upgrade, Long: true},
+		{Method: post, Path: "/v1/sessions/{id}/resume", Serve: h.resume},
+		{Method: post, Path: "/v1/sessions/{id}/erase", Serve: h.erase},
+		{Method: get, Path: "/v1/sessions/{id}/export", Serve: h.export, Long: true},
+		{Method: get, Path: "/v1/sessions/{id}/verify", Serve: h.verify, Long: true},
+		{Method: post, Path: "/v1/sessions/import", Serve: h.importSession, Long: true, Stream: true, Body: h.Import},
 	}
 }
 

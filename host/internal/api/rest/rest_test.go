@@ -21,7 +21,9 @@ import (
 )
 
 func routes(s *apitest.Sessions) []api.Route {
-	return rest.Routes(rest.Options{Sessions: s, Agents: apitest.Agents{}, Admin: apitest.Admin{}})
+	return rest.Routes(rest.Options{
+		Sessions: s, Agents: apitest.Agents{}, Admin: apitest.Admin{}, Durable: s, Backup: apitest.Backup{Size: 10},
+	})
 }
 
 func start(tb testing.TB) *apitest.Server {
@@ -38,6 +40,7 @@ func TestOpenAPIDescribesEveryRoute(t *testing.T) {
 	all = append(all,
 		api.Route{Method: http.MethodGet, Path: "/healthz", Open: true},
 		api.Route{Method: http.MethodGet, Path: "/readyz", Open: true},
+		api.Route{Method: http.MethodGet, Path: "/ping", Open: true},
 		api.Route{Method: http.MethodGet, Path: "/metrics"})
 	apitest.LoadSpec(t, "openapi.json").CheckRoutes(t, all)
 }

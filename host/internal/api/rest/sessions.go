@@ -31,6 +31,11 @@ type sessionList struct {
 	Next     string         `json:"next,omitempty"`
 }
 
+// statuses are those that sessions can be listed by.
+var statuses = []host.SessionStatus{
+	host.SessionIdle, host.SessionRunning, host.SessionWaiting, host.SessionSuspended, host.SessionErased, host.SessionParked,
+}
+
 // sessions lists sessions page by page. A page that is just full names a next one,
 // which may turn out empty: looking ahead would cost every client a read.
 func (h *handlers) sessions(w http.ResponseWriter, r *http.Request) error {
@@ -39,10 +44,8 @@ func (h *handlers) sessions(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	f := host.SessionFilter{Agent: q.Get("agent"), Status: host.SessionStatus(q.Get("status")), After: q.Get("after")}
-	switch f.Status {
-	case "", host.SessionIdle, host.SessionRunning, host.SessionWaiting, host.SessionParked:
-	default:
-		return api.Invalid("status", "the status %q does not exist; use idle, running, waiting or parked", f.Status)
+	if err := oneOf("status", f.Status, statuses); err != nil {
+		return err
 	}
 	if f.Limit, err = limit(q); err != nil {
 		return err

@@ -27,12 +27,16 @@ func view(t host.Turn) turnView {
 // request to run it succeeded and must not be repeated by a client that retries
 // failures; 202 with a place to look when it is not, or waits for an event.
 func answer(w http.ResponseWriter, t host.Turn) error {
-	status := http.StatusOK
 	if !t.Status.Over() || t.Status == host.TurnWaiting {
-		status = http.StatusAccepted
-		w.Header().Set("Location", fmt.Sprintf("/v1/sessions/%s/turns/%d", t.Session, t.Number))
+		return pending(w, t)
 	}
-	return api.WriteJSON(w, status, view(t))
+	return api.WriteJSON(w, http.StatusOK, view(t))
+}
+
+// pending writes a turn that is to be looked at again.
+func pending(w http.ResponseWriter, t host.Turn) error {
+	w.Header().Set("Location", fmt.Sprintf("/v1/sessions/%s/turns/%d", t.Session, t.Number))
+	return api.WriteJSON(w, http.StatusAccepted, view(t))
 }
 
 // turn shows a turn; with Prefer: wait=N it waits for its end first.

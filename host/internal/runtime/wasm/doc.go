@@ -1,12 +1,6 @@
-// Package wasm reads and rewrites core WebAssembly modules.
+// Package wasm tells what a core WebAssembly module declares and makes small
+// changes to it: custom sections, names of imports, sizes of tables.
 //
-// It stands before the compiler: Read walks every section and every function
-// body, checks each count and length against the bytes that are really there,
-// and refuses what the host does not run, with a message that tells the
-// plugin's author what to do. A compiler that allocates by a declared count
-// before it has read the entries is killed by a module of fifteen bytes; behind
-// Read it is not. Read does not type-check code: that is the compiler's work.
-//
-// Section numbers, encodings and names follow the binary format of the
-// WebAssembly core specification, release 2.0.
+// It stands before the compiler. How a module is read, and what is refused, is
+// the work of package format.
 package wasm

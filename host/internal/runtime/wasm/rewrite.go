@@ -1,10 +1,11 @@
 package wasm
 
 import (
-	"encoding/binary"
 	"fmt"
 	"slices"
 	"unicode/utf8"
+
+	"github.com/vespiary/vespiary/host/internal/runtime/wasm/format"
 )
 
 // nameSection is the custom section with the names of functions, which stack
@@ -15,20 +16,20 @@ const nameSection = "name"
 // differ only in those compile to the same code. The section with function names
 // stays if it is well formed.
 func Strip(module []byte) ([]byte, error) {
-	all, err := split(module)
+	all, err := format.Split(module)
 	if err != nil {
 		return nil, err
 	}
 	named := false
-	kept := slices.DeleteFunc(all, func(s section) bool {
-		if s.id != idCustom {
+	kept := slices.DeleteFunc(all, func(s format.Section) bool {
+		if s.ID != format.SectionCustom {
 			return false
 		}
-		drop := named || s.name != nameSection || !validNames(s.body)
+		drop := named || s.Name != nameSection || !validNames(s.Body)
 		named = named || !drop
 		return drop
 	})
-	return join(kept), nil
+	return format.Join(kept), nil
 }
 
 // WithSection returns the module with payload as its only custom section of this
@@ -37,145 +38,98 @@ func WithSection(module []byte, name string, payload []byte) ([]byte, error) {
 	if !utf8.ValidString(name) {
 		return nil, fmt.Errorf("wasm: section name %q is not UTF-8", name)
 	}
-	all, err := split(module)
+	all, err := format.Split(module)
 	if err != nil {
 		return nil, err
 	}
-	kept := slices.DeleteFunc(all, func(s section) bool { return s.id == idCustom && s.name == name })
-	return join(append(kept, section{id: idCustom, name: name, body: payload})), nil
+	kept := slices.DeleteFunc(all, func(s format.Section) bool { return s.ID == format.SectionCustom && s.Name == name })
+	return format.Join(append(kept, format.Section{ID: format.SectionCustom, Name: name, Body: payload})), nil
 }
 
 // RenameImport returns the module with each import renamed by f, which gets and
 // returns module and name.
 func RenameImport(module []byte, f func(module, name string) (string, string)) ([]byte, error) {
-	return rewrite(module, idImport, func(c *cursor) []byte {
-		n := c.count("imports", maxImports, 4)
-		out := appendCount(nil, n)
+	return rewrite(module, format.SectionImport, func(c *format.Cursor) []byte {
+		n := c.Count("imports", format.MaxImports, 4)
+		out := format.AppendCount(nil, n)
 		for range n {
-			mod, name := f(c.name(), c.name())
-			out = appendString(appendString(out, mod), name)
-			from := c.at
-			c.importType()
-			out = append(out, c.b[from:c.at]...)
+			i := c.Import()
+			i.Module, i.Name = f(i.Module, i.Name)
+			out = format.AppendImport(out, i)
 		}
 		return out
 	})
 }
 
-// importType passes over the kind and the type of an import.
-func (c *cursor) importType() {
-	switch Kind(c.u8()) {
-	case Func:
-		c.u32()
-	case Table:
-		c.u8()
-		c.limits("table")
-	case Memory:
-		c.limits("memory")
-	case Global:
-		c.bytes(2)
-	default:
-		c.fail("import of an unknown kind")
-	}
-}
-
 // ClampTables returns the module with the maximum of every table lowered to
 // limit, because table.grow is not subject to the limit on linear memory.
 func ClampTables(module []byte, limit uint32) ([]byte, error) {
-	return rewrite(module, idTable, func(c *cursor) []byte {
-		n := c.count("tables", maxTables, 3)
-		out := appendCount(nil, n)
+	return rewrite(module, format.SectionTable, func(c *format.Cursor) []byte {
+		n := c.Count("tables", format.MaxTables, 3)
+		out := format.AppendCount(nil, n)
 		for range n {
-			out = append(out, c.u8(), 1)
-			r := c.limits("table")
-			high := max(limit, r.Min)
-			if r.Bounded {
-				high = min(r.Max, high)
-			}
-			out = binary.AppendUvarint(out, uint64(r.Min))
-			out = binary.AppendUvarint(out, uint64(high))
+			t := c.TableType()
+			t.Size = t.Size.Clamp(limit)
+			out = format.AppendTableType(out, t)
 		}
 		return out
 	})
 }
 
 // rewrite replaces the body of the section id by what f makes of it.
-func rewrite(module []byte, id byte, f func(*cursor) []byte) ([]byte, error) {
-	all, err := split(module)
+func rewrite(module []byte, id byte, f func(*format.Cursor) []byte) ([]byte, error) {
+	all, err := format.Split(module)
 	if err != nil {
 		return nil, err
 	}
-	i := slices.IndexFunc(all, func(s section) bool { return s.id == id })
+	i := slices.IndexFunc(all, func(s format.Section) bool { return s.ID == id })
 	if i < 0 {
 		return module, nil
 	}
-	c := &cursor{b: all[i].body, base: all[i].offset}
-	all[i].body = f(c)
-	if err := c.finish(); err != nil {
+	c := all[i].Cursor()
+	all[i].Body = f(c)
+	if err := c.Finish(); err != nil {
 		return nil, err
 	}
-	return join(all), nil
-}
-
-// join is the inverse of split. Lengths are encoded in their shortest form.
-func join(all []section) []byte {
-	size := len(coreHeader)
-	for _, s := range all {
-		size += len(s.body) + len(s.name) + 16
-	}
-	out := append(make([]byte, 0, size), coreHeader...)
-	for _, s := range all {
-		var name []byte
-		if s.id == idCustom {
-			name = appendString(nil, s.name)
-		}
-		out = append(out, s.id)
-		out = appendCount(out, len(name)+len(s.body))
-		out = append(append(out, name...), s.body...)
-	}
-	return out
-}
-
-func appendString(b []byte, s string) []byte {
-	return append(appendCount(b, len(s)), s...)
-}
-
-func appendCount(b []byte, n int) []byte {
-	return binary.AppendUvarint(b, uint64(n)) //nolint:gosec // counts are not negative
+	return format.Join(all), nil
 }
 
 // validNames reports whether a name section holds what it declares. Only the
 // subsections that a decoder allocates for by count are looked into: module
 // name, function names and local names.
 func validNames(b []byte) bool {
-	c := &cursor{b: b}
-	for !c.done() {
-		id := c.u8()
-		in := &cursor{b: c.bytes(c.u32())}
-		switch id {
-		case 0:
-			in.name()
-		case 1:
-			in.nameMap()
-		case 2:
-			for range in.count("functions", len(b), 2) {
-				in.u32()
-				in.nameMap()
-			}
-		default:
-			in.at = len(in.b)
-		}
-		if c.err == nil {
-			c.err = in.finish()
+	c := format.Section{Body: b}.Cursor()
+	for !c.Done() {
+		id := c.U8()
+		if in := (format.Section{Body: c.Bytes(c.U32())}).Cursor(); !validNamesOf(id, in) {
+			return false
 		}
 	}
-	return c.err == nil
+	return c.Finish() == nil
+}
+
+// validNamesOf reports whether the subsection id holds what it declares.
+func validNamesOf(id byte, c *format.Cursor) bool {
+	switch id {
+	case 0:
+		c.Name()
+	case 1:
+		nameMap(c)
+	case 2:
+		for range c.Count("functions", c.Left(), 2) {
+			c.U32()
+			nameMap(c)
+		}
+	default:
+		return true
+	}
+	return c.Finish() == nil
 }
 
 // nameMap passes over pairs of an index and a name.
-func (c *cursor) nameMap() {
-	for range c.count("names", len(c.b), 2) {
-		c.u32()
-		c.name()
+func nameMap(c *format.Cursor) {
+	for range c.Count("names", c.Left(), 2) {
+		c.U32()
+		c.Name()
 	}
 }

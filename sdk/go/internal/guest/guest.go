@@ -5,7 +5,6 @@ package guest
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -30,23 +29,33 @@ type Tool struct {
 	Call func(Host, json.RawMessage) abi.ToolResult
 }
 
+// Agent is a registered agent. Its state, which Begin makes, lasts as long as the
+// session.
+type Agent struct {
+	Begin  func() (state any)
+	Handle func(state any, h Host, e abi.Event) abi.Reply
+}
+
 // Registry is what one plugin offers. It is filled while the module initialises
 // and only read after that.
 type Registry struct {
-	agent func(Host, abi.Event) abi.Reply
-	tools []Tool
+	agent   *Agent
+	tools   []Tool
+	save    func(state any) (json.RawMessage, error)
+	migrate func(state any, m abi.Migration) error
+	reseed  []func(seed [seedSize]byte)
 }
 
 // Plugin is the registry of this module. The exports have no receiver, so that
 // this is the one place where a global cannot be avoided.
 var Plugin Registry
 
-// SetAgent makes f the plugin's agent. A second agent panics.
-func (r *Registry) SetAgent(f func(Host, abi.Event) abi.Reply) {
+// SetAgent makes a the plugin's agent. A second agent panics.
+func (r *Registry) SetAgent(a Agent) {
 	if r.agent != nil {
 		panic("vespiary: a plugin has one agent, and one is registered already")
 	}
-	r.agent = f
+	r.agent = &a
 }
 
 // AddTool adds a tool. A name that is empty or taken panics.
@@ -66,18 +75,6 @@ func (r *Registry) find(name string) (Tool, bool) {
 		return Tool{}, false
 	}
 	return r.tools[i], true
-}
-
-// Handle is the export of an agent: an abi.Event in, an abi.Reply out.
-func (r *Registry) Handle(h Host, input []byte) ([]byte, error) {
-	if r.agent == nil {
-		return nil, errors.New("handle: this plugin registers no agent; call vespiary.Agent from a package variable or init")
-	}
-	var e abi.Event
-	if err := json.Unmarshal(input, &e); err != nil {
-		return nil, fmt.Errorf("handle: the event does not decode: %w", err)
-	}
-	return json.Marshal(r.agent(h, e))
 }
 
 // Describe is an export of a tool plugin: an abi.ToolList out.

@@ -198,6 +198,42 @@ pub extern "C" fn churn() -> i32 {
     0
 }
 
+/// Everything that turn changes.
+struct Life {
+    turns: u32,
+    words: std::collections::BTreeMap<String, f64>,
+    steps: Vec<Box<dyn FnMut(u64) -> u64>>,
+}
+
+static mut LIFE: Option<Life> = None;
+
+#[no_mangle]
+pub extern "C" fn turn() -> i32 {
+    let life = unsafe { LIFE.get_or_insert_with(|| Life { turns: 0, words: Default::default(), steps: Vec::new() }) };
+    life.turns += 1;
+    let text = input();
+    let mut seed = life.turns as u64;
+    let mut own = seed;
+    life.steps.push(Box::new(move |v| {
+        own = own.wrapping_mul(6364136223846793005).wrapping_add(v);
+        own >> 7
+    }));
+    for step in life.steps.iter_mut() {
+        seed = seed.rotate_left(5) ^ step(seed)
+    }
+    for i in 0..32u64 {
+        let word = format!("{}{}", String::from_utf8_lossy(&text), (seed.wrapping_mul(i + 1) >> 13) % 100);
+        *life.words.entry(word).or_insert(1.5) *= 1.01
+    }
+    if life.words.len() > 400 {
+        life.words = life.words.iter().skip(200).map(|(k, v)| (k.clone(), *v)).collect()
+    }
+    let mut out = load(unsafe { tool_call(store(&text)) });
+    let sum: f64 = life.words.values().sum();
+    out.extend_from_slice(format!("{} {} {} {}", life.turns, seed, life.words.len(), sum).as_bytes());
+    output(&out)
+}
+
 static mut KEPT: Vec<Vec<u8>> = Vec::new();
 
 #[no_mangle]

@@ -1,0 +1,97 @@
+package session
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+
+	"github.com/vespiary/vespiary/host"
+	"github.com/vespiary/vespiary/memory"
+)
+
+// Erase destroys a session's key: what was said, read and remembered in it cannot be read
+// again, by anybody. Its entries stay, and their chain verifies.
+func (s *Service) Erase(ctx context.Context, c host.Caller, session string) (host.Session, error) {
+	if head, err := s.Get(ctx, c, session); err != nil || head.Status == host.SessionErased {
+		return head, err
+	}
+	return s.onActor(ctx, c, session, "erase", func(ctx context.Context, a *actor) error {
+		a.mu.Lock()
+		err := a.erase(ctx, c)
+		a.mu.Unlock()
+		if err != nil {
+			return err
+		}
+		a.drop()
+		return s.wipe(ctx, a.now())
+	})
+}
+
+func (a *actor) erase(ctx context.Context, by host.Caller) error {
+	head := a.head
+	head.Status, head.Reason, head.Waiting, head.Updated = host.SessionErased, "", nil, a.svc.opt.Now().UTC()
+	head.Ended = head.Turns
+	op, err := headOp(head)
+	if err != nil {
+		return err
+	}
+	if _, err := a.log.AppendNow(ctx, host.Entry{Kind: host.EntryErase}, host.Erased{By: by}, nil, op); err != nil {
+		return err
+	}
+	a.head, a.queue, a.dormant, a.retired = head, nil, nil, true
+	a.busy.Store(false)
+	return nil
+}
+
+// wipe destroys the key and deletes what is not part of the journal. It is repeated when
+// it was interrupted.
+func (s *Service) wipe(ctx context.Context, head host.Session) error {
+	if err := s.opt.Journals.Erase(ctx, head.Tenant, head.ID); err != nil {
+		return err
+	}
+	prefixes := append(s.opt.Private(head.Tenant, head.ID), memory.Prefix(head.Tenant, head.ID), unsettledOf(head))
+	for _, p := range prefixes {
+		if err := s.deleteAll(ctx, p, nil); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func unsettledOf(head host.Session) []byte {
+	return []byte(unsettledPrefix + head.Tenant + "/" + head.ID + "/")
+}
+
+// opened returns how a session was opened.
+func (s *Service) opened(ctx context.Context, head host.Session) (host.Open, error) {
+	var open host.Open
+	for e, err := range s.opt.Journals.Read(ctx, head.Tenant, head.ID, 1) {
+		if err != nil {
+			return open, err
+		}
+		if e.Kind == host.EntryOpen {
+			return open, json.Unmarshal(e.Body, &open)
+		}
+		break
+	}
+	return open, fmt.Errorf("session %s: its journal has no open entry", head.ID)
+}
+
+// Export writes a session as one file that another host can import.
+func (s *Service) Export(ctx context.Context, c host.Caller, session string, w io.Writer) error {
+	head, err := s.Get(ctx, c, session)
+	if err != nil {
+		return err
+	}
+	return s.opt.Journals.Export(ctx, head.Tenant, head.ID, w)
+}
+
+// Verify checks a session's journal.
+func (s *Service) Verify(ctx context.Context, c host.Caller, session string) (host.Verified, error) {
+	head, err := s.Get(ctx, c, session)
+	if err != nil {
+		return host.Verified{}, err
+	}
+	return s.opt.Journals.Verify(ctx, head.Tenant, head.ID)
+}
