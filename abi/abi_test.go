@@ -94,6 +94,24 @@ func TestTextOf(t *testing.T) {
 	}
 }
 
+// TestUsagePlus gives every member a value of its own, so that one which Plus
+// forgets, or takes for another, shows.
+func TestUsagePlus(t *testing.T) {
+	var u, o, want abi.Usage
+	for i := range reflect.TypeFor[abi.Usage]().NumField() {
+		one, other := int64(1)<<i, int64(1)<<(i+32)
+		reflect.ValueOf(&u).Elem().Field(i).SetInt(one)
+		reflect.ValueOf(&o).Elem().Field(i).SetInt(other)
+		reflect.ValueOf(&want).Elem().Field(i).SetInt(one + other)
+	}
+	if diff := cmp.Diff(want, u.Plus(o)); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+	if diff := cmp.Diff(u, u.Plus(abi.Usage{})); diff != "" {
+		t.Errorf("nothing changes it: -want +got:\n%s", diff)
+	}
+}
+
 // FuzzManifest checks that what is accepted is valid and survives its own
 // encoding, and that nothing panics.
 func FuzzManifest(f *testing.F) {

@@ -41,6 +41,7 @@ var types = func() map[string]reflect.Type {
 		abi.Binding{},
 		abi.Reply{},
 		abi.Wait{},
+		abi.Migration{},
 		abi.FileRead{},
 		abi.FileContent{},
 		abi.FileWrite{},

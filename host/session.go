@@ -23,30 +23,23 @@ const (
 
 // Session is one durable conversation with one agent.
 type Session struct {
-	ID      string        `json:"id"` // ULID, made by the host
-	Tenant  string        `json:"tenant"`
-	Owner   string        `json:"owner"` // the user who opened it
-	Agent   string        `json:"agent"`
-	Module  string        `json:"module"` // digest it is pinned to
-	Status  SessionStatus `json:"status"`
-	Reason  string        `json:"reason,omitempty"`
-	Created time.Time     `json:"created"`
-	Updated time.Time     `json:"updated"`
-	Turns   int           `json:"turns"` // accepted so far
-	Ended   int           `json:"ended"` // of these, ended
-	Waiting []abi.Wait    `json:"waiting,omitempty"`
-	Usage   abi.Usage     `json:"usage"`
-	Parent  string        `json:"parent,omitempty"` // it was forked from, or the digest of the file it was imported from
-	At      uint64        `json:"at,omitempty"`     // the last entry that it shares with Parent
-	Origin  *Origin       `json:"origin,omitempty"`
-	Label   abi.Label     `json:"label,omitzero"`   // of what it has seen, after the last turn that ended
-}
-
-// Origin is the module that a session's first turns are replayed with, where that is not
-// the one that it began with: upgrades up to the entry Seq are part of it.
-type Origin struct {
-	Module string `json:"module"`
-	Seq    uint64 `json:"seq"`
+	ID       string        `json:"id"` // ULID, made by the host
+	Tenant   string        `json:"tenant"`
+	Owner    string        `json:"owner"` // the user who opened it
+	Agent    string        `json:"agent"`
+	Module   string        `json:"module"` // digest it is pinned to
+	Status   SessionStatus `json:"status"`
+	Reason   string        `json:"reason,omitempty"`
+	Created  time.Time     `json:"created"`
+	Updated  time.Time     `json:"updated"`
+	Turns    int           `json:"turns"` // accepted so far
+	Ended    int           `json:"ended"` // of these, ended
+	Waiting  []abi.Wait    `json:"waiting,omitempty"`
+	Usage    abi.Usage     `json:"usage"`
+	Parent   string        `json:"parent,omitempty"`   // it was forked from, or the digest of the file it was imported from
+	At       uint64        `json:"at,omitempty"`       // the last entry that it shares with Parent
+	Upgraded int           `json:"upgraded,omitempty"` // how often it went over to another module
+	Label    abi.Label     `json:"label,omitzero"`     // of what it has seen, after the last turn that ended
 }
 
 // Invocation asks an agent to handle an event.

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/tetratelabs/wazero"
 
 	"github.com/vespiary/vespiary/abi"
 )
@@ -71,6 +72,59 @@ func TestWasmLoop(t *testing.T) {
 		`{"role":"tool","content":[{"type":"text","text":"denied: no (policy p)"}],"tool_call_id":"2","is_error":true}]`
 	if len(chats) != 2 || !strings.Contains(chats[1], want) {
 		t.Errorf("the model was asked %s", chats)
+	}
+}
+
+// TestWasmLoopManyTurns has one instance of the default agent take hundreds of
+// turns of a conversation that grows: what it asks the model, and its memory, do
+// not.
+func TestWasmLoopManyTurns(t *testing.T) {
+	var items []json.RawMessage // of the conversation
+	var asked abi.ChatRequest
+	answer := func(name string, request []byte) string {
+		switch name {
+		case abi.CallMemorySession:
+			var r abi.SessionMemory
+			if err := json.Unmarshal(request, &r); err != nil {
+				t.Error(err)
+			}
+			if items = append(items, r.Items...); r.Op == "append" {
+				return `{"ok":{}}`
+			}
+			b, _ := json.Marshal(abi.SessionMemoryResult{Items: items[max(0, len(items)-r.Limit):], Count: len(items)})
+			return `{"ok":` + string(b) + `}`
+		case abi.CallToolList:
+			return `{"ok":{"tools":[{"name":"up","inputSchema":{"type":"object"}}]}}`
+		case abi.CallToolCall:
+			return `{"error":{"code":"unknown_outcome","message":"` + strings.Repeat("gone ", 200) + `"}}`
+		}
+		asked = abi.ChatRequest{}
+		if err := json.Unmarshal(request, &asked); err != nil {
+			t.Error(err)
+		}
+		if asked.Messages[len(asked.Messages)-1].Role == abi.RoleUser {
+			return `{"ok":{"message":{"tool_calls":[{"id":"1","name":"up","arguments":{}},{"id":"2","name":"up","arguments":{}}]},"finish":"tool_calls"}}`
+		}
+		return `{"ok":{"message":{"content":[{"type":"text","text":"done"}]},"finish":"stop"}}`
+	}
+	var turn func(string, []byte) []byte
+	h := newWasmHostOn(t, wazero.NewRuntimeConfigCompiler(), build(t, "../../plugins/agents/loop"), func(name string, request []byte) []byte { return turn(name, request) })
+	early := uint32(0)
+	for n := range 400 {
+		turn = starting(answer)
+		out, err := h.call(t, "handle", fmt.Appendf(nil, `{"type":"message","content":[{"type":"text","text":"go %d"}]}`, n))
+		if err != nil || string(out) != `{"content":[{"type":"text","text":"done"}],"status":"done"}` {
+			t.Fatalf("turn %d: %s, %v", n, out, err)
+		}
+		if len(asked.Messages) > 100+4 || len(items) != 5*(n+1) {
+			t.Fatalf("turn %d: the model sees %d messages, and %d are remembered", n, len(asked.Messages), len(items))
+		}
+		if n == 200 {
+			early = h.module.Memory().Size()
+		}
+	}
+	if late := h.module.Memory().Size(); late > early+512<<10 {
+		t.Errorf("the memory grew from %d to %d bytes in the last half of the turns", early, late)
 	}
 }
 

@@ -73,8 +73,13 @@ type wasmHost struct {
 // newWasmHost instantiates a guest, whose every capability answer performs.
 func newWasmHost(t *testing.T, wasm []byte, answer func(name string, request []byte) []byte) *wasmHost {
 	t.Helper()
+	return newWasmHostOn(t, wazero.NewRuntimeConfigInterpreter(), wasm, answer)
+}
+
+func newWasmHostOn(t *testing.T, engine wazero.RuntimeConfig, wasm []byte, answer func(name string, request []byte) []byte) *wasmHost {
+	t.Helper()
 	ctx := t.Context()
-	r := wazero.NewRuntimeWithConfig(ctx, wazero.NewRuntimeConfigInterpreter())
+	r := wazero.NewRuntimeWithConfig(ctx, engine)
 	t.Cleanup(func() {
 		if err := r.Close(context.Background()); err != nil {
 			t.Error(err)

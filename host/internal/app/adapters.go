@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"io"
 	"time"
 
 	"github.com/vespiary/vespiary/host"
@@ -33,6 +34,15 @@ func asLog(l *journal.Log, err error) (session.Log, error) {
 // Fork implements session.Journals.
 func (j journals) Fork(ctx context.Context, o host.Open, ops ...store.Op) (session.Log, error) {
 	return asLog(j.Journals.Fork(ctx, o, ops...))
+}
+
+// Import implements session.Journals.
+func (j journals) Import(ctx context.Context, tenant string, r io.Reader, o session.ImportSpec) error {
+	_, err := j.Journals.Import(ctx, tenant, r, journal.ImportOptions{
+		Session: o.Session, Owner: o.Owner, Entry: o.Entry,
+		Ops: func(s journal.Summary) ([]store.Op, error) { return o.Ops(s.Root) },
+	})
+	return err
 }
 
 // door fits gate.Gate to session.Door.

@@ -119,11 +119,11 @@ func baseURL(cfg *config.Config, addr net.Addr) string {
 
 func (h *Host) server(cfg *config.Config) (*api.Server, error) {
 	o := api.Options{
-		Auth: h.keys, Now: h.opt.Now, Log: h.opt.Log, Ready: h.ready,
+		Auth: h.keys, Now: h.opt.Now, Log: h.opt.Log, Ready: h.ready, Busy: h.sessions.Working,
 		Metrics: h.telemetry.Handler(), MetricsOpen: cfg.Metrics.Open, Traces: h.telemetry.Traces(), Hosts: cfg.Hosts,
 		Limits: api.Limits{Body: int64(cfg.Limits.Body), Rate: float64(cfg.Limits.Requests), Burst: 2 * cfg.Limits.Requests},
 		Routes: append(
-			rest.Routes(rest.Options{Sessions: h.sessions, Agents: agents{h}, Admin: admin{h}}),
+			rest.Routes(rest.Options{Sessions: h.sessions, Durable: h.sessions, Agents: agents{h}, Admin: admin{h}, Backup: admin{h}}),
 			openai.Routes(openai.Options{Sessions: h.sessions, Agents: agents{h}, Now: h.opt.Now})...,
 		),
 	}

@@ -70,7 +70,7 @@ type level struct {
 	from   int   // size where the node under way begins
 }
 
-// cut returns the cuttings of raw, of which there is one when nothing can be shared.
+// cut reads raw once and returns the cuttings of raw, of which there is one when nothing can be shared.
 func (c *cutter) cut() []cutting {
 	for i := 0; i < len(c.raw); i++ {
 		switch c.raw[i] {
@@ -144,6 +144,8 @@ func endOfString(raw []byte, from int) int {
 	}
 }
 
+// push begins the array or object at i. An array of numbers, such as a vector, does not
+// grow from one payload to the next, and as a chain would only cost more.
 func (c *cutter) push(i int) {
 	l := level{array: c.raw[i] == '[', at: i + 1, first: len(c.out), base: c.size(i + 1), from: c.size(i + 1)}
 	if l.array {
@@ -153,6 +155,8 @@ func (c *cutter) push(i int) {
 	c.open = append(c.open, l)
 }
 
+// pop ends the innermost array or object at i, whichever bracket stands there: a chain is
+// whatever lies between two places, so that a wrong one does no harm.
 func (c *cutter) pop(i int) {
 	n := len(c.open) - 1
 	if n < 0 {
@@ -165,7 +169,8 @@ func (c *cutter) pop(i int) {
 	c.open = c.open[:n]
 }
 
-// boundary ends a node at the end of an element, if it is large enough.
+// boundary ends a node at the end of an element, if it is large enough. That depends on
+// the elements before it alone, so that an array that has grown has the same nodes.
 func (c *cutter) boundary(l *level, at int) {
 	if c.size(at)-l.from < groupMin<<min(len(l.groups)/groupStep, 16) {
 		return
@@ -178,7 +183,8 @@ func (c *cutter) boundary(l *level, at int) {
 	l.from = c.size(at)
 }
 
-// split makes the array's content begin with a cutting of its own.
+// split makes the array's content begin with a cutting of its own. It is late, so that
+// the many arrays that are too small for a node cost no cutting each.
 func (c *cutter) split(l *level) {
 	if first := &c.out[l.first]; first.from < l.at {
 		rest := cutting{kind: portionLiteral, from: l.at, to: first.to}
@@ -197,7 +203,9 @@ const (
 	laterNode
 )
 
-// chain replaces the nodes of an array by the name of the last one.
+// chain replaces the nodes of an array by the name of the last one. What is behind the
+// last node stays in the recipe. An array of one node is left alone: it would be no
+// shorter.
 func (c *cutter) chain(l *level) {
 	if len(l.groups) < 2 {
 		return
@@ -206,7 +214,8 @@ func (c *cutter) chain(l *level) {
 	from := l.first
 	c.node = append(c.node[:0], firstNode)
 	for _, to := range l.groups {
-		last = c.part(portionChain, appendRecipe(c.node, c.raw, c.out[from:to]))
+		c.node = appendRecipe(c.node, c.raw, c.out[from:to])
+		last = c.part(portionChain, c.node)
 		c.node, from = append(append(c.node[:0], laterNode), last[:]...), to
 	}
 	ref := cutting{kind: portionChain, from: l.at, to: c.out[from-1].to, name: last}

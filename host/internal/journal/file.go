@@ -34,6 +34,7 @@ const (
 	fileMagic   = "vespiary session"
 	trailerSize = 8 + 8 + sha256.Size
 
+	// Limits on a file. The line of the longest payload, each byte escaped, fits into maxLine.
 	windowSize = 8 << 20                   // of zstd: within it a repeated conversation costs little
 	maxLine    = 2*host.MaxPayload + 2<<20 // bytes
 	maxEntries = 10_000_000                // of a file
@@ -117,6 +118,8 @@ func (f *fileWriter) line(v any) error {
 	return err
 }
 
+// add writes an entry. A payload is text where it can be, so that people can read it and
+// the compression finds what it has in common with others.
 func (f *fileWriter) add(e host.Entry, payload []byte) error {
 	f.count++
 	out := fileEntry{Seq: e.Seq, Epoch: e.Epoch, Fence: e.Fence, Time: e.Time, Kind: e.Kind, Turn: e.Turn, Path: e.Path, Body: e.Body}
@@ -231,8 +234,10 @@ func newFileReader(r io.Reader) (*fileReader, fileHead, error) {
 	return f, h, nil
 }
 
+// close ends the decompression; it does not close what is read.
 func (f *fileReader) close() { f.zip.Close() }
 
+// head reads the first line.
 func (f *fileReader) head(h *fileHead) error {
 	b, err := f.line()
 	if err != nil {
@@ -288,6 +293,8 @@ func (f *fileReader) next() (*fileEntry, error) {
 	return e, nil
 }
 
+// check refuses what no export holds. What a file says is bounded here, before anything is
+// made of it: the digest at its end tells that it is unchanged, not that it is right.
 func (f *fileReader) check(e *fileEntry) error {
 	e.Time = e.Time.UTC()
 	first := f.count == 0

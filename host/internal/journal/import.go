@@ -69,6 +69,9 @@ type staged struct {
 	Session string `json:"session"`
 }
 
+// run claims the id, writes everything and ends the import, or removes what it wrote. The
+// mark is written with the claim and removed with the end, so that it tells Tidy of every
+// import that a crash cut off.
 func (im *importing) run(ctx context.Context, src io.Reader, h fileHead) (Summary, error) {
 	mark, err := json.Marshal(staged{im.tenant, im.opt.Session})
 	if err != nil {
@@ -107,6 +110,7 @@ func (im *importing) fill(ctx context.Context, src io.Reader) (Summary, error) {
 	return sum, im.log.Commit(ctx)
 }
 
+// entry writes one entry, and all that wait once these are enough for a batch.
 func (im *importing) entry(ctx context.Context, f *fileEntry) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -168,7 +172,8 @@ func (im *importing) finish(ctx context.Context, sum Summary, wrapped store.Op) 
 	return err
 }
 
-// restore appends an entry that has its number and time.
+// restore appends an entry that has its number and time. It begins no new numbers: the log
+// of an import ends with it.
 func (l *Log) restore(ctx context.Context, e host.Entry, payload []byte) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -201,7 +206,8 @@ func (j *Journals) Tidy(ctx context.Context) error {
 	return err
 }
 
-// discard removes what an import has written, its mark last.
+// discard removes what an import has written, its mark last, so that a crash meanwhile
+// leaves the rest to Tidy. It takes several batches: nobody sees the session.
 func (j *Journals) discard(ctx context.Context, s staged) error {
 	for _, prefix := range append(Prefixes(s.Tenant, s.Session), key('i', s.Tenant, s.Session)) {
 		q := store.Query{Prefix: prefix, KeysOnly: true, Limit: 1000}

@@ -35,6 +35,7 @@ func (l *Log) form(ctx context.Context, payload []byte) ([]byte, []part, error) 
 		return l.keys.packer.whole(payload), nil, nil
 	}
 	var parts []part
+	// A part that occurs twice in one payload is written once.
 	met := map[name]bool{}
 	c := cutter{raw: payload, part: func(kind byte, content []byte) name {
 		n := l.domain.name(kindOf(kind), content)
@@ -54,6 +55,8 @@ func (l *Log) form(ctx context.Context, payload []byte) ([]byte, []part, error) 
 }
 
 // missing returns those of the parts that are not in the store and remembers the others.
+// A part is written together with the first entry that needs it, so one that is there can
+// be relied on.
 func (l *Log) missing(ctx context.Context, parts []part) ([]part, error) {
 	if len(parts) == 0 {
 		return nil, nil
@@ -84,7 +87,8 @@ func (l *Log) know(n name) {
 	l.known[n] = true
 }
 
-// opsOf returns the ops that write parts.
+// opsOf returns the ops that write parts. Their form always begins with its byte, whatever
+// the content begins with, because a node's first byte is one of the forms.
 func (l *Log) opsOf(parts []part) []store.Op {
 	var ops []store.Op
 	for _, p := range parts {
@@ -116,6 +120,8 @@ func (k *Keys) shelve(ctx context.Context, tenant, session string, fn func(*shel
 	})
 }
 
+// part reads a part from the store. That the store holds it under its own name is
+// authenticated; that the name is a digest of it, Verify checks.
 func (s *shelf) part(n name) ([]byte, error) {
 	stored, err := s.chunked(n.String())
 	if err != nil {
@@ -155,7 +161,8 @@ func portions(recipe []byte) ([]portion, error) {
 	return out, nil
 }
 
-// join appends what a recipe is of.
+// join appends what a recipe is of. Its parts are authenticated, so its bounds only guard
+// against a fault of this program.
 func (s *shelf) join(out, recipe []byte, depth int) ([]byte, error) {
 	all, err := portions(recipe)
 	if err == nil && depth > maxDepth {

@@ -91,6 +91,7 @@ const (
 	lastOfPart
 )
 
+// mark is the chunk's last byte in the store.
 func (c chunk) mark() byte {
 	switch {
 	case c.part && c.more:
@@ -111,6 +112,7 @@ func marked(n int, m byte) chunk {
 	}
 }
 
+// nonce is the digest with the place in its last bytes.
 func (c chunk) nonce(digest string) []byte {
 	var raw [sha256.Size]byte
 	_, _ = base64.RawURLEncoding.Decode(raw[:], []byte(digest)) // what is no digest does not decrypt
@@ -119,6 +121,7 @@ func (c chunk) nonce(digest string) []byte {
 	return nonce
 }
 
+// name is what is authenticated beside the data.
 func (c chunk) name(digest string) []byte {
 	return append(binary.BigEndian.AppendUint16([]byte(digest), c.n), c.mark())
 }

@@ -204,6 +204,11 @@ func TestALongConversationIsStoredOnce(t *testing.T) {
 			if ratio > c.limit {
 				t.Errorf("the journal is %.2f times its messages, want at most %.2f", ratio, c.limit)
 			}
+			file := b.export(t, "s1")
+			t.Logf("%d bytes exported", len(file))
+			if len(file) > n {
+				t.Errorf("an export takes %d bytes, the journal %d", len(file), n)
+			}
 			if v, err := b.journals.Verify(t.Context(), "t", "s1"); err != nil || v.Entries != 1101 {
 				t.Errorf("%+v, %v", v, err)
 			}

@@ -249,17 +249,9 @@ func (c *crash) Commit(ctx context.Context, b words.Batch) (words.Revision, erro
 
 func TestTidyRemovesWhatACrashLeft(t *testing.T) {
 	b := storied(t)
-	l, err := b.journals.Acquire(t.Context(), "t", "s2")
-	if err != nil {
-		t.Fatal(err)
-	}
-	noise := make([]byte, 5<<20) // so much that it takes several batches
-	_, _ = rand.NewChaCha8([32]byte{}).Read(noise)
-	add(t, l, host.EntryResult, string(noise))
-	commit(t, l)
 	file := b.export(t, "s2")
 	before := b.scan(t, "")
-	for in := range 3 {
+	for in := range 3 { // it claims the id, writes the entries, and ends
 		c := &crash{b.store, in}
 		j := journal.New(c, b.keys, journal.Options{})
 		if _, err := j.Import(t.Context(), "t", bytes.NewReader(file), journal.ImportOptions{Session: "n"}); !errors.Is(err, words.ErrClosed) {
@@ -280,7 +272,7 @@ func TestTidyRemovesWhatACrashLeft(t *testing.T) {
 	if _, err := b.journals.Import(t.Context(), "t", bytes.NewReader(file), journal.ImportOptions{Session: "n"}); err != nil {
 		t.Fatal(err)
 	}
-	if err := b.journals.Tidy(t.Context()); err != nil || len(b.read(t, "n")) != 9 {
+	if err := b.journals.Tidy(t.Context()); err != nil || len(b.read(t, "n")) != 8 {
 		t.Errorf("tidying took an import that had ended: %v", err)
 	}
 }

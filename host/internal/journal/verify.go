@@ -69,6 +69,8 @@ func (v *verifier) walk(ctx context.Context, session string, to uint64) error {
 	return err
 }
 
+// entries checks a page of one session's own entries. They are told apart by their numbers
+// and links alone where nothing can be decrypted any more.
 func (v *verifier) entries(ctx context.Context, session string, sparse bool, page []record) error {
 	check := func(s *shelf) error {
 		for i := range page {
@@ -89,7 +91,8 @@ func (v *verifier) entries(ctx context.Context, session string, sparse bool, pag
 	return err
 }
 
-// entry checks an entry's place.
+// entry checks an entry's place. In a sparse journal, which was imported, numbers may be
+// missing: there the link tells whether an entry was removed.
 func (v *verifier) entry(r *record, sparse bool) error {
 	switch {
 	case r.Seq != v.next && (!sparse || !r.chained):
@@ -104,7 +107,9 @@ func (v *verifier) entry(r *record, sparse bool) error {
 	return nil
 }
 
-// payload checks an entry's payload with all its parts; s is nil when the key is gone.
+// payload decrypts an entry's payload and compares it with its digest. A recipe names its
+// parts by their digests, so with each of them checked once the payload is too. s is nil
+// when the key is gone.
 func (v *verifier) payload(s *shelf, e host.Entry) error {
 	if e.Digest == "" {
 		return nil

@@ -276,6 +276,10 @@ func TestHashKeysGoWithTheSession(t *testing.T) {
 	b.fork(t, "a2", "a", 1)
 	b.fork(t, "a3", "a2", 2)
 	b = b.reopen(t)
+	hash, err := b.journals.Hasher(t.Context(), "t", "a2")
+	if err != nil || hash([]byte("request")) != hashes("a2") {
+		t.Errorf("a reader hashes in another way: %v", err)
+	}
 	if hashes("a") == hashes("b") {
 		t.Error("two sessions have one hash key")
 	}

@@ -35,13 +35,15 @@ type line struct {
 	message string
 }
 
-// expected is how many bytes of the image an instance will copy for itself: the
-// most that one was seen to, and all of them as long as none was seen.
-func (b *base) expected() int64 {
-	if n := b.private.Load(); n > 0 {
-		return n
+// lends is how many bytes the image will hold for an instance that starts with
+// this many pages of its own: all but the most that one was seen to copy, and none
+// as long as none was seen.
+func (b *base) lends(pages int) int64 {
+	size, private := int64(b.image.Size()), b.private.Load() //nolint:gosec // at most 4 GiB
+	if private == 0 {
+		return 0
 	}
-	return int64(b.image.Size()) //nolint:gosec // at most 4 GiB
+	return max(size-max(private, int64(pages)*image.PageSize), 0)
 }
 
 // observe learns from an instance how much of the image it has copied.

@@ -3,9 +3,12 @@ package runtime_test
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"os"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -97,13 +100,24 @@ func initialiser(imports []Import, code []byte) []byte {
 func TestNoImage(t *testing.T) {
 	calls := initialiser([]Import{toolCall}, []byte{I64Const, 0, Call, 0, Drop})
 	table := Guest{Table: []byte{0, 1}, Code: []byte{0xd0, 0x70, I32Const, 1, 0xfc, 15, 0, Drop}}.Bytes()
+	subscription := make([]byte, 48) // to a clock, for a second
+	subscription[16] = 1
+	binary.LittleEndian.PutUint64(subscription[24:], 1e9)
+	sleeps := Guest{
+		Imports: []Import{ImportFunc("wasi_snapshot_preview1", "poll_oneoff", []byte{I32, I32, I32, I32}, []byte{I32})},
+		Memory:  []byte{0, 1},
+		Data:    [][]byte{Join([]byte{0, I32Const, 0, End}, U32(48), subscription)},
+		Code:    Join([]byte{I32Const, 0, I32Const}, S64(64), []byte{I32Const, 1, I32Const}, S64(128), []byte{Call, 0, Drop}),
+		Start:   true,
+	}.Bytes()
 	tests := map[string]struct {
 		module []byte
 		info   bool // that the module alone tells
 		want   string
 	}{
-		"calls": {calls, false, "it calls the host (tool_call) while it is initialised"},
-		"table": {table, true, "table"},
+		"sleeps": {sleeps, false, "it sleeps while it is initialised"},
+		"calls":  {calls, false, "it calls the host (tool_call) while it is initialised"},
+		"table":  {table, true, "table"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -238,4 +252,74 @@ func TestFileDescriptors(t *testing.T) {
 	i := instantiate(t, m, config())
 	must(t, i, "run", nil)
 	must(t, i, "run", nil)
+}
+
+// TestLogOfInitialisation: every instance says what it would have said if it had
+// been initialised for itself, and one that is restored has said it.
+func TestLogOfInitialisation(t *testing.T) {
+	says := Guest{
+		Imports: []Import{
+			ImportFunc(abi.NamespaceEnv, "alloc", []byte{I64}, []byte{I64}),
+			ImportFunc(abi.NamespaceEnv, "log_info", []byte{I64}, nil),
+		},
+		Code:  []byte{I64Const, 1, Call, 0, Call, 1},
+		Start: true,
+	}.Bytes()
+	m := load(t, newEngine(t, runtime.NewNative, options(t)), says)
+	var s *runtime.State
+	for _, want := range [][]string{{"INFO \x00"}, {"INFO \x00"}, nil} {
+		var logged records
+		c := config()
+		c.Log = logged.log
+		if want == nil {
+			c.State = s
+		}
+		s = stateOf(t, instantiate(t, m, c))
+		if diff := cmp.Diff(want, logged.lines); diff != "" {
+			t.Errorf("log (-want +got):\n%s", diff)
+		}
+	}
+}
+
+// TestImagesAreFreed counts the files that images are kept in.
+func TestImagesAreFreed(t *testing.T) {
+	if images(t) < 0 {
+		t.Skip("needs /proc")
+	}
+	before := images(t)
+	e := roomy(t)
+	m := load(t, e, wasmOf(t, durable.name))
+	for n := range 20 {
+		c := config()
+		c.Vars = map[string]string{"n": strconv.Itoa(n)}
+		closed(t, instantiate(t, m, c))
+	}
+	if got := images(t) - before; got < 1 || got > 8 {
+		t.Errorf("%d images are kept that nobody uses", got)
+	}
+	last := instantiate(t, m, config())
+	closed(t, m)
+	if got := images(t) - before; got < 1 {
+		t.Error("the image of an instance is gone")
+	}
+	must(t, last, "draw", nil)
+	closed(t, last)
+	if got := images(t) - before; got != 0 {
+		t.Errorf("%d images outlive their code", got)
+	}
+}
+
+func images(t *testing.T) int {
+	t.Helper()
+	files, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		return -1
+	}
+	n := 0
+	for _, f := range files {
+		if to, err := os.Readlink("/proc/self/fd/" + f.Name()); err == nil && strings.Contains(to, "vespiary-image") {
+			n++
+		}
+	}
+	return n
 }

@@ -128,7 +128,7 @@ func (i *nativeInstance) restore(s *State) error {
 	if err := i.base.image.Restore(i.memory.Memory); err != nil {
 		return fmt.Errorf("restore: %w", err)
 	}
-	i.memory.lend(int64(i.base.image.Size()) - i.base.expected()) //nolint:gosec // at most 4 GiB
+	i.memory.lend(i.base.lends(len(s.Pages)))
 	for _, p := range s.Pages {
 		copy(i.bytes()[uint64(p.Number)*image.PageSize:], p.Data)
 	}

@@ -56,7 +56,7 @@ func (s *Service) newestEnd(ctx context.Context, head host.Session) (uint64, err
 
 func (s *Service) branch(ctx context.Context, parent host.Session, open host.Open, o *outline, at uint64) (host.Session, error) {
 	now := s.opt.Now().UTC()
-	head := o.applyTo(parent, at)
+	head := o.applyTo(parent)
 	head.ID, head.Created, head.Updated = newID(now), now, now
 	head.Parent, head.At = parent.ID, at
 	head.Usage = abi.Usage{} // it has used nothing yet
@@ -131,7 +131,7 @@ func (s *Service) Revert(ctx context.Context, c host.Caller, session string, to 
 
 // revert writes the new epoch with the head that it begins with.
 func (a *actor) revert(ctx context.Context, o *outline, to uint64) error {
-	head := o.applyTo(a.head, to)
+	head := o.applyTo(a.head)
 	head.Updated = a.svc.opt.Now().UTC()
 	op, err := headOp(head)
 	if err != nil {

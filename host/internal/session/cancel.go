@@ -55,6 +55,7 @@ func (a *actor) enter(turn int, cancel context.CancelCauseFunc) bool {
 		return false
 	}
 	a.current, a.cancel = turn, cancel
+	a.svc.pulse.add(1, a.svc.opt.Now())
 	return true
 }
 
@@ -62,6 +63,7 @@ func (a *actor) exit() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.current, a.cancel = 0, nil
+	a.svc.pulse.add(-1, a.svc.opt.Now())
 	clear(a.waits)
 }
 

@@ -1,6 +1,7 @@
 package session_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -529,5 +530,30 @@ func TestMaxAge(t *testing.T) {
 	in.Session = id
 	if _, err := w.service.Invoke(t.Context(), w.fill(in)); host.CodeOf(err) != host.ErrConflict || !strings.Contains(err.Error(), "maximum age") {
 		t.Errorf("got %v", err)
+	}
+}
+
+// TestPortable carries a session to another host, which goes on with it.
+func TestPortable(t *testing.T) {
+	w := newWorld(t, remembering)
+	id := w.say("", "a").Session
+	w.say(id, "b")
+	var file bytes.Buffer
+	if err := w.service.Export(t.Context(), caller, id, &file); err != nil {
+		t.Fatal(err)
+	}
+	other := newWorld(t, remembering)
+	if _, err := other.service.Import(t.Context(), caller, "nobody", bytes.NewReader(file.Bytes())); host.CodeOf(err) != host.ErrConflict {
+		t.Errorf("an unknown agent: %v", err)
+	}
+	h, err := other.service.Import(t.Context(), caller, "", &file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if h.ID == id || h.Turns != 2 || h.Status != host.SessionIdle || h.Label.Integrity != abi.Untrusted {
+		t.Errorf("imported: %+v", h)
+	}
+	if got := textOf(other.say(h.ID, "c")); got != `abc ["a" "b" "c"]` {
+		t.Errorf("it says %s", got)
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
 
 	"github.com/vespiary/vespiary/host"
 	"github.com/vespiary/vespiary/memory"
@@ -76,22 +75,4 @@ func (s *Service) opened(ctx context.Context, head host.Session) (host.Open, err
 		break
 	}
 	return open, fmt.Errorf("session %s: its journal has no open entry", head.ID)
-}
-
-// Export writes a session as one file that another host can import.
-func (s *Service) Export(ctx context.Context, c host.Caller, session string, w io.Writer) error {
-	head, err := s.Get(ctx, c, session)
-	if err != nil {
-		return err
-	}
-	return s.opt.Journals.Export(ctx, head.Tenant, head.ID, w)
-}
-
-// Verify checks a session's journal.
-func (s *Service) Verify(ctx context.Context, c host.Caller, session string) (host.Verified, error) {
-	head, err := s.Get(ctx, c, session)
-	if err != nil {
-		return host.Verified{}, err
-	}
-	return s.opt.Journals.Verify(ctx, head.Tenant, head.ID)
 }

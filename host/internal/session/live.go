@@ -94,11 +94,15 @@ func (a *actor) guest(ctx context.Context, turn int, seq uint64, memory uint64) 
 	if a.live != nil {
 		return a.live, nil
 	}
-	l, err := a.restored(ctx, seq-1, memory)
+	from, err := a.svc.origin(ctx, a.now(), a.open.Session.Module)
 	if err != nil {
 		return nil, err
 	}
-	b := builder{actor: a, live: l, memory: memory, origin: a.origin()}
+	l, err := a.restored(ctx, from.module, seq-1, memory)
+	if err != nil {
+		return nil, err
+	}
+	b := builder{actor: a, live: l, memory: memory, origin: from}
 	if err := b.upTo(ctx, turn); err != nil {
 		l.close()
 		return nil, err
@@ -109,8 +113,8 @@ func (a *actor) guest(ctx context.Context, turn int, seq uint64, memory uint64) 
 
 // restored makes the guest of the newest snapshot, one without an instance where there is
 // none that can be used.
-func (a *actor) restored(ctx context.Context, upTo uint64, memory uint64) (*live, error) {
-	l := &live{stage: &stage{log: func(slog.Level, string) {}, fuel: &account{}}, module: a.origin().Module}
+func (a *actor) restored(ctx context.Context, origin string, upTo, memory uint64) (*live, error) {
+	l := &live{stage: &stage{log: func(slog.Level, string) {}, fuel: &account{}}, module: origin}
 	t, err := a.svc.snapshot(ctx, a.now(), upTo)
 	if err != nil {
 		a.damaged = true
@@ -120,7 +124,6 @@ func (a *actor) restored(ctx context.Context, upTo uint64, memory uint64) (*live
 	if t == nil {
 		return l, nil
 	}
-	origin := l.module
 	l.module = t.Module
 	l.stage.random, l.stage.calls = randomOf(a.open.Seed, "image"), nowhere{}
 	err = l.ensure(ctx, a.svc.opt.Runner, &t.Image, memory)
@@ -146,7 +149,7 @@ type builder struct {
 	actor  *actor
 	live   *live
 	memory uint64
-	origin host.Origin
+	origin origin
 
 	start   *host.Entry
 	started host.Started

@@ -22,6 +22,7 @@ type outline struct {
 	queued   bool
 	waiting  []abi.Wait
 	module   string
+	upgraded int
 	place    uint64 // where the newest turn that began is
 	placed   int
 	lastEnd  uint64 // newest entry that ended a turn
@@ -97,6 +98,7 @@ func (o *outline) add(e host.Entry) error {
 			return err
 		}
 		o.module = m.To
+		o.upgraded++
 	default: // the others change nothing of this
 	}
 	return nil
@@ -116,11 +118,8 @@ func (o *outline) end(e host.Entry) error {
 	return nil
 }
 
-// applyTo makes a head what the outline says of the entry at.
-func (o *outline) applyTo(head host.Session, at uint64) host.Session {
-	if head.Origin != nil && head.Origin.Seq > at {
-		head.Origin = nil // that upgrade is not part of it
-	}
+// applyTo makes a head what the outline says.
+func (o *outline) applyTo(head host.Session) host.Session {
 	head.Turns, head.Ended, head.Module = max(o.turns, o.ended), o.ended, o.module
 	head.Waiting, head.Reason, head.Status = nil, "", host.SessionIdle
 	if o.label != nil {

@@ -49,6 +49,7 @@ type Journals interface {
 	// Export writes a session as one file, and Verify checks a journal's chain.
 	Export(ctx context.Context, tenant, session string, w io.Writer) error
 	Verify(ctx context.Context, tenant, session string) (host.Verified, error)
+	Import(ctx context.Context, tenant string, r io.Reader, o ImportSpec) error
 	// Erase destroys a session's key, and with it all that was said in it.
 	Erase(ctx context.Context, tenant, session string) error
 	// Wrap encrypts a value under a session's key, for keeping it beside the journal.

@@ -38,6 +38,9 @@ func (s *Service) Replay(ctx context.Context, c host.Caller, session string, o h
 		if err := r.add(ctx, e); err != nil {
 			return r.out, err
 		}
+		if r.failed {
+			break
+		}
 	}
 	return r.out, nil
 }
@@ -54,6 +57,8 @@ type rehearsal struct {
 	hash   func([]byte) string
 	out    host.Replayed
 	turn   *recordedTurn
+	origin origin
+	failed bool // a turn ended without a reply: nothing can be said of those after it
 }
 
 func (s *Service) rehearsal(ctx context.Context, c host.Caller, head host.Session, o host.ReplayOptions) (*rehearsal, error) {
@@ -65,10 +70,11 @@ func (s *Service) rehearsal(ctx context.Context, c host.Caller, head host.Sessio
 	if !ok {
 		return nil, host.Errorf(host.ErrConflict, "replay session %s: its agent %s is no longer configured", head.ID, head.Agent)
 	}
-	module := open.Session.Module
-	if head.Origin != nil {
-		module = head.Origin.Module
+	from, err := s.origin(ctx, head, open.Session.Module)
+	if err != nil {
+		return nil, err
 	}
+	module := from.module
 	if o.Module != "" {
 		module = o.Module
 	}
@@ -80,7 +86,7 @@ func (s *Service) rehearsal(ctx context.Context, c host.Caller, head host.Sessio
 		return nil, err
 	}
 	return &rehearsal{
-		svc: s, head: head, agent: agent, opt: o, seed: open.Seed, caller: c, hash: hash,
+		svc: s, head: head, agent: agent, opt: o, seed: open.Seed, caller: c, hash: hash, origin: from,
 		live: &live{stage: &stage{}, module: module},
 		out:  host.Replayed{Session: head.ID, Module: module, Same: true, Turns: []host.ReplayedTurn{}},
 	}, nil
@@ -122,12 +128,8 @@ func (r *rehearsal) migrated(ctx context.Context, e host.Entry) error {
 	if r.opt.Module != "" {
 		return nil
 	}
-	origin := host.Origin{}
-	if r.head.Origin != nil {
-		origin = *r.head.Origin
-	}
 	a := &actor{svc: r.svc, open: host.Open{Seed: r.seed, Session: r.head}, head: r.head}
-	b := builder{actor: a, live: r.live, origin: origin, memory: r.memory()}
+	b := builder{actor: a, live: r.live, origin: r.origin, memory: r.memory()}
 	err := b.migrated(ctx, e)
 	r.out.Module = r.live.module
 	return err
@@ -152,11 +154,8 @@ func (r *rehearsal) run(ctx context.Context, t recordedTurn) error {
 	if err := r.compare(ctx, t, calls, &report); err != nil {
 		return err
 	}
-	used, _ := p.passage.Used()
-	if r.opt.Model != "" {
-		r.out.Usage = r.out.Usage.Plus(log.asked)
-	}
-	_ = used
+	r.out.Usage = r.out.Usage.Plus(log.asked)
+	r.failed = report.Error != ""
 	r.out.Turns, r.out.Same = append(r.out.Turns, report), r.out.Same && report.Same
 	return nil
 }
@@ -218,8 +217,6 @@ func (r *rehearsal) finish(ctx context.Context, p *passing, out []byte, err erro
 	}
 	if err != nil {
 		report.Error = err.Error()
-		r.live.close()
-		r.live.inst = nil
 		return nil
 	}
 	report.Is = new(abi.Reply)

@@ -51,6 +51,7 @@ type Service struct {
 	opt   Options
 	hub   hub
 	spent spending
+	pulse pulse
 
 	run  context.Context //nolint:containedctx // the life of the actors, which outlives any call
 	stop context.CancelCauseFunc

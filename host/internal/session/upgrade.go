@@ -16,12 +16,29 @@ import (
 // runs all that is on record and must do what the old one did. By migration, it takes over
 // what the old one saved. Either way the session is changed only when that went well.
 
-// origin is what the session's first turns are run with when nothing else is known.
-func (a *actor) origin() host.Origin {
-	if o := a.now().Origin; o != nil {
-		return *o
+// origin is what a session's first turns are run with when no image is there: the module
+// that it was opened with, or that of the last upgrade by replay, which holds the upgrades
+// up to the entry seq.
+type origin struct {
+	module string
+	seq    uint64
+}
+
+func (s *Service) origin(ctx context.Context, head host.Session, opened string) (origin, error) {
+	o := origin{module: opened}
+	if head.Upgraded == 0 {
+		return o, nil
 	}
-	return host.Origin{Module: a.open.Session.Module}
+	for e, err := range s.opt.Journals.Read(ctx, head.Tenant, head.ID, 1) {
+		if err != nil {
+			return o, err
+		}
+		var m host.Migrated
+		if e.Kind == host.EntryMigrate && json.Unmarshal(e.Body, &m) == nil && m.Mode == host.UpgradeReplay {
+			o = origin{module: m.To, seq: e.Seq}
+		}
+	}
+	return o, nil
 }
 
 // Upgrade moves a session over to another module. After a failure it is as it was.
@@ -79,7 +96,7 @@ func (u *upgrade) run(ctx context.Context, by host.Caller) (host.Upgraded, error
 	if err != nil {
 		return host.Upgraded{}, host.Errorf(host.ErrConflict, "upgrade session %s to %s: %w; it stays with %s", a.open.Session.ID, u.to, err, u.from)
 	}
-	e, err := u.record(ctx, by, next)
+	e, err := u.record(ctx, by)
 	if err != nil {
 		next.close()
 		return host.Upgraded{}, err
@@ -112,7 +129,7 @@ func (u *upgrade) next(ctx context.Context) (*live, error) {
 	if u.mode == host.UpgradeReplay {
 		probe.close()
 		l := &live{stage: &stage{}, module: u.to}
-		b := builder{actor: a, live: l, memory: u.memory(), origin: host.Origin{Seq: maxSeq}}
+		b := builder{actor: a, live: l, memory: u.memory(), origin: origin{seq: maxSeq}}
 		if err := b.upTo(ctx, u.head.Ended+1); err != nil {
 			l.close()
 			return nil, err
@@ -184,15 +201,13 @@ func (a *actor) migrate(ctx context.Context, old, next *live) error {
 }
 
 // record writes the upgrade with the session's new head.
-func (u *upgrade) record(ctx context.Context, by host.Caller, next *live) (host.Entry, error) {
+func (u *upgrade) record(ctx context.Context, by host.Caller) (host.Entry, error) {
 	a := u.actor
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	head := a.head
 	head.Module, head.Updated = u.to, a.svc.opt.Now().UTC()
-	if u.mode == host.UpgradeReplay {
-		head.Origin = &host.Origin{Module: u.to, Seq: next.seq}
-	}
+	head.Upgraded++
 	op, err := headOp(head)
 	if err != nil {
 		return host.Entry{}, err
@@ -211,7 +226,7 @@ func (b *builder) migrated(ctx context.Context, e host.Entry) error {
 	if err := json.Unmarshal(e.Body, &m); err != nil {
 		return err
 	}
-	if m.Mode != host.UpgradeMigrate || e.Seq <= max(b.origin.Seq, b.live.seq) {
+	if m.Mode != host.UpgradeMigrate || e.Seq <= max(b.origin.seq, b.live.seq) {
 		return nil // the origin holds it, or the image
 	}
 	next := &live{stage: &stage{}, module: m.To}

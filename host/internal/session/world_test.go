@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"log/slog"
 	"maps"
 	"sync"
@@ -86,6 +87,14 @@ func (j journals) Fork(ctx context.Context, o host.Open, ops ...words.Op) (sessi
 		return nil, err
 	}
 	return l, nil
+}
+
+func (j journals) Import(ctx context.Context, tenant string, r io.Reader, o session.ImportSpec) error {
+	_, err := j.Journals.Import(ctx, tenant, r, journal.ImportOptions{
+		Session: o.Session, Owner: o.Owner, Entry: o.Entry,
+		Ops: func(s journal.Summary) ([]words.Op, error) { return o.Ops(s.Root) },
+	})
+	return err
 }
 
 type door struct{ *gate.Gate }
@@ -299,8 +308,8 @@ when { resource.path like "ask*" } unless { context has approval && context.appr
 		Store: w.store, Journals: journals{w.journals}, Runner: w, Agents: w, Now: w.now, Log: log, Limits: w.limits,
 		Prefixes: prefixes, Private: snapshot.Prefixes,
 		Images: snapshot.New(w.store, w.journals), Policy: cedar.New(set), Notices: &w.notices, Patience: w.patience, ApprovalLife: w.life,
-		Memory:   func() int64 { return w.memory },
-		Door:     door{gate.New(gate.Options{Capabilities: caps, Policy: cedar.New(set), Now: w.now, Log: log})},
+		Memory: func() int64 { return w.memory },
+		Door:   door{gate.New(gate.Options{Capabilities: caps, Policy: cedar.New(set), Now: w.now, Log: log})},
 	})
 	maps.Copy(caps, service.Capabilities())
 	w.service = service

@@ -278,7 +278,7 @@ func (s *Sessions) Upgrade(_ context.Context, c host.Caller, id string, o host.U
 			Session: id, From: x.Module, To: cmp.Or(o.Module, "sha256:01"), Mode: cmp.Or(o.Mode, host.UpgradeReplay),
 			Seq: uint64(len(x.turns) + 1), Time: Epoch,
 		}
-		x.Module, x.Origin = out.To, &host.Origin{Module: out.To, Seq: out.Seq}
+		x.Module, x.Upgraded = out.To, x.Upgraded+1
 		return nil
 	})
 	return out, err

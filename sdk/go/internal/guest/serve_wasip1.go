@@ -1,6 +1,7 @@
 package guest
 
 import (
+	"runtime"
 	"sync"
 
 	"github.com/vespiary/vespiary/sdk/go/internal/block"
@@ -13,6 +14,7 @@ var Running = sync.OnceValue(Plugin.New)
 // with an error set, as Extism's hosts expect.
 func Serve(export func(Host, []byte) ([]byte, error)) int32 {
 	out, err := export(nil, block.Input())
+	runtime.Gosched() // goroutines that the plugin left behind end here, and do not pile up
 	if err != nil {
 		block.Fail(err.Error())
 		return 1

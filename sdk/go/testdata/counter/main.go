@@ -56,7 +56,7 @@ func (n *counter) handle(c *vespiary.Context, e abi.Event) (abi.Reply, error) {
 	}
 	go func() { _, _ = read(c, "left") }()
 	vespiary.Go(c, func(c *vespiary.Context) (string, error) { return read(c, "left") })
-	values, errs := vespiary.All(c, []string{"a", strings.Repeat("b", 30_000)}, read)
+	values, errs := vespiary.All(c, []string{"a", strings.Repeat("b", 3_000)}, read)
 	return vespiary.Done(fmt.Sprintf("%d %d", n.turns, len(values[0])+len(values[1]))), errs[1]
 }
 

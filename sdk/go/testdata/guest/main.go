@@ -24,7 +24,7 @@ var messages = map[string]func() any{
 	"Waited": as[abi.Waited], "Finished": as[abi.Finished], "Emit": as[abi.Emit], "Progress": as[abi.Progress],
 	"Await": as[abi.Await], "SessionMemory": as[abi.SessionMemory], "SessionMemoryResult": as[abi.SessionMemoryResult],
 	"Content": as[abi.Content], "Resource": as[abi.Resource], "Error": as[abi.Error], "Event": as[abi.Event],
-	"Caller": as[abi.Caller], "Binding": as[abi.Binding], "Reply": as[abi.Reply], "Wait": as[abi.Wait],
+	"Caller": as[abi.Caller], "Binding": as[abi.Binding], "Reply": as[abi.Reply], "Wait": as[abi.Wait], "Migration": as[abi.Migration],
 	"FileRead": as[abi.FileRead], "FileContent": as[abi.FileContent], "FileWrite": as[abi.FileWrite],
 	"FileList": as[abi.FileList], "FileListing": as[abi.FileListing], "FileInfo": as[abi.FileInfo],
 	"HTTPRequest": as[abi.HTTPRequest], "HTTPResponse": as[abi.HTTPResponse], "Label": as[abi.Label],
