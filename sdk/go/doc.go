@@ -11,6 +11,12 @@
 // import of the module, so that a plugin asks for what its code can reach and
 // nothing else. A host call blocks; to make several at a time, see Go and All.
 //
+// An agent lives as long as its session: the state that AgentOf gives it, and its
+// package variables, are at each event what the one before left. Packages save,
+// migrate and reseed add the optional exports; a module that does not import
+// them does not have them. Go's math/rand/v2 draws the same numbers in every
+// session; see package reseed.
+//
 // Every error of a host call is an *abi.Error, a denial by policy among them:
 //
 //	if errors.Is(err, &abi.Error{Code: abi.CodeDenied}) { … }

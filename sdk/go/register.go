@@ -37,7 +37,7 @@ func AgentOf[S any](f func(*S, *Context, abi.Event) (abi.Reply, error)) Register
 		Handle: func(state any, h guest.Host, e abi.Event) abi.Reply {
 			c := newContext(h)
 			defer c.lanes.close()
-			return ended(guarded(c, func(c *Context) (abi.Reply, error) { return f(state.(*S), c, e) })) //nolint:errcheck // Begin made it
+			return ended(guarded(c, func(c *Context) (abi.Reply, error) { return f(state.(*S), c, e) }))
 		},
 	})
 	return Registered{}

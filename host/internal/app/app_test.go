@@ -73,7 +73,7 @@ func newFolder(t *testing.T, yaml string) string {
 		"docs/wasps.md": "# Wasps\n\nA vespiary is a nest of wasps.\n\nHornets build with paper.\n",
 	}
 	starter := cedar.Starter()
-	for _, name := range []string{"agents.cedar", "files.cedar", "limits.cedar", "tools.cedar"} {
+	for _, name := range []string{"agents.cedar", "approvals.cedar", "files.cedar", "limits.cedar", "tools.cedar"} {
 		f, err := starter.Open(name)
 		if err != nil {
 			t.Fatal(err)

@@ -149,11 +149,16 @@ func backed(b words.Backed) cli.Backed {
 // Restore implements cli.Files.
 func (a App) Restore(ctx context.Context, cfg *config.Config, r io.Reader) (cli.Backed, error) {
 	var out cli.Backed
+	o := storeOptions(cfg, Options{Version: a.Version})
+	restored := false
 	err := readBackup(r, func(r io.Reader) error {
-		b, err := store.Restore(ctx, storeOptions(cfg, Options{Version: a.Version}), r)
-		out = backed(b)
+		b, err := store.Restore(ctx, o, r)
+		out, restored = backed(b), err == nil
 		return err
 	}, func(name string, r io.Reader) error { return writeModule(filepath.Join(cfg.Data, "modules"), name, r) })
+	if err != nil && restored { // without all of its modules it would look whole
+		err = errors.Join(err, os.RemoveAll(o.Dir))
+	}
 	return out, err
 }
 

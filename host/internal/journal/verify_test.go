@@ -250,7 +250,18 @@ func TestForksSeeWhatTheirParentsSaw(t *testing.T) {
 	if got := kinds(b.read(t, "s6")); got != "1:open 2:call.result 3:call.intent 6:revert 7:call.intent 8:open 11:revert 12:open 13:call.intent 14:turn.end" {
 		t.Errorf("s6: %s", got)
 	}
-	for _, id := range []string{"s2", "s3", "s6"} {
+	// What an ancestor hides later stays visible to those that shared it before.
+	if l, err = b.journals.Acquire(t.Context(), "t", "s1"); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Revert(t.Context(), 2); err != nil {
+		t.Fatal(err)
+	}
+	b.fork(t, "s7", "s2", 7)
+	if got := kinds(b.read(t, "s7")); got != "1:open 2:call.result 3:call.intent 6:revert 7:call.intent 8:open 9:call.intent 10:turn.end" {
+		t.Errorf("s7: %s", got)
+	}
+	for _, id := range []string{"s1", "s2", "s3", "s6", "s7"} {
 		if _, err := b.journals.Verify(t.Context(), "t", id); err != nil {
 			t.Errorf("%s: %v", id, err)
 		}

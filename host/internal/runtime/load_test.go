@@ -183,9 +183,14 @@ func TestDamagedCache(t *testing.T) {
 	o.CacheDir = t.TempDir()
 	var warnings bytes.Buffer
 	o.Log = slog.New(slog.NewTextHandler(&warnings, nil))
+	whole := Guest{ // traps unless its data is there
+		Memory: []byte{0, 1},
+		Data:   [][]byte{{0, I32Const, 1, End, 1, 'x'}},
+		Code:   []byte{I32Const, 1, 0x2d, 0, 0, 0x45, 0x04, 0x40, 0x00, End},
+	}.Bytes()
 	run := func() {
 		t.Helper()
-		i := instantiate(t, load(t, newEngine(t, runtime.NewNative, o), Guest{Code: []byte{0x01}}.Bytes()), config())
+		i := instantiate(t, load(t, newEngine(t, runtime.NewNative, o), whole), config())
 		must(t, i, "run", nil)
 	}
 	run()

@@ -146,6 +146,8 @@ func (e *native) release(ctx context.Context, c *code) {
 	}
 	e.mu.Unlock()
 	if last {
+		c.bases.free()
+		c.data = nil // whoever keeps a closed module does not keep its bytes
 		c.free(ctx)
 	}
 }
@@ -264,7 +266,6 @@ func runtimeConfig(o Options, dir string) (wazero.RuntimeConfig, wazero.Compilat
 // free returns what the code takes. Its failures only concern memory that
 // wazero's finalizers return later.
 func (c *code) free(ctx context.Context) {
-	c.bases.free()
 	if c.runtime != nil {
 		_ = c.runtime.Close(ctx)
 		c.runtime = nil

@@ -311,7 +311,7 @@ func (i *nativeInstance) release(ctx context.Context) {
 	if i.made != nil {
 		i.module.code.bases.leave(i.made)
 	}
-	i.arena, i.guest, i.funcs = arena{}, nil, nil
+	i.arena, i.guest, i.funcs, i.meter.tank = arena{}, nil, nil, nil
 	i.module.engine.memory.Add(-i.module.code.cost)
 	i.module.engine.release(ctx, i.module.code)
 }

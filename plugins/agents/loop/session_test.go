@@ -16,7 +16,7 @@ import (
 func TestLongSession(t *testing.T) {
 	m := &model{errors: map[int]error{}}
 	h := newHost(t, m)
-	for turn := range 300 {
+	for turn := range 200 {
 		m.asked, m.answers = nil, []abi.ChatResponse{says(fmt.Sprintf("Answer %d.", turn))}
 		clear(m.errors)
 		want := 1

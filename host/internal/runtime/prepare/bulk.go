@@ -185,10 +185,7 @@ func (p *plan) copyBody() []byte {
 // initBody copies from the data segment x. That it may have been dropped needs no
 // care: then the first chunk traps.
 func (p *plan) initBody(x uint32) []byte {
-	size := 0
-	if d := p.m.Data[x]; d.Passive {
-		size = len(d.Init)
-	}
+	size := len(p.m.Data[x].Init)
 	return p.ranged(
 		func(a *asm) {
 			exceedsMemory(a, dst)

@@ -82,11 +82,16 @@ func TestFuel(t *testing.T) {
 	for range 40 {
 		hops = Join(hops, []byte{0x02, BlockVoid}, nops(900), []byte{I32Const, 1, 0x0d, 0}, nops(900), []byte{End})
 	}
+	// The long path reaches the end of a block by a branch, or from its first half.
+	branches := bytes.Repeat(Join([]byte{0x02, BlockVoid}, nops(1000), []byte{I32Const, 1, 0x0d, 0, 0x00, End}), 20)
+	halves := bytes.Repeat(Join([]byte{I32Const, 1, 0x04, BlockVoid}, nops(1000), []byte{0x05, End}), 20)
 	tests := map[string]struct {
 		module []byte
 		arg    []uint64
 		want   int64
 	}{
+		"branches":          {function(nil, branches...), nil, 1 + 20*1003/1024},
+		"halves":            {function(nil, halves...), nil, 1 + 20*1003/1024},
 		"leaf":              {function(nil, nops(20)...), nil, 0},
 		"short":             {function(nil, nops(500)...), nil, 1},
 		"straight":          {function(nil, nops(10_240)...), nil, 11}, // at the entry and once per 1,024, of 10,241
@@ -109,6 +114,47 @@ func TestFuel(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestFuelOfLeaves: a function without a probe counts where it is called.
+func TestFuelOfLeaves(t *testing.T) {
+	module := Assemble(
+		Section(1, Vec(Type(nil, nil))), Section(3, Vec([]byte{0}, []byte{0})),
+		Section(7, Vec(Join(String("run"), []byte{0, 0}))),
+		Section(10, Vec(Body(bytes.Repeat([]byte{Call, 1}, 1000)...), Body(bytes.Repeat([]byte{0x01}, 20)...))),
+	)
+	m := start(t, compiler(), metered(t, module), endFuel)
+	if got, want := use(t, m, "run"), int64(1+1000*22/1024); got != want {
+		t.Errorf("took %d of fuel, want %d", got, want)
+	}
+}
+
+// TestFuelOfTables: elements are charged by their number, if they were made.
+func TestFuelOfTables(t *testing.T) {
+	m := start(t, compiler(), metered(t, bulkModule()), endFuel)
+	for _, step := range []struct {
+		f    string
+		args []uint64
+		want int64
+	}{{"tgrow", []uint64{12_800}, 101}, {"tgrow", []uint64{0x7fffffff}, 1}, {"tcopy", []uint64{0, 10, 12_800}, 101}, {"tfill", []uint64{0, 0, 1280}, 11}} {
+		if got := use(t, m, step.f, step.args...); got != step.want {
+			t.Errorf("%s%v took %d of fuel, want %d", step.f, step.args, got, step.want)
+		}
+	}
+}
+
+// TestManyTypes: the index of a block's type is a signed number, which 64 shows.
+func TestManyTypes(t *testing.T) {
+	types := bytes.Repeat(Type(nil, nil), 70)
+	module := Assemble(
+		Section(1, U32(70), types), Section(3, Vec([]byte{0})), Section(5, Vec([]byte{0, 1})),
+		Section(7, Vec(Join(String("run"), []byte{0, 0}))),
+		Section(10, Vec(Body(I32Const, 0, I32Const, 1, I32Const, 2, 0xfc, 11, 0))),
+	)
+	m := start(t, compiler(), metered(t, module), endFuel)
+	if got := use(t, m, "run"); got != 1 {
+		t.Errorf("took %d of fuel", got)
 	}
 }
 
