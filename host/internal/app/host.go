@@ -107,6 +107,9 @@ func (h *Host) openStore(ctx context.Context, cfg *config.Config) error {
 		return err
 	}
 	h.journals = journal.New(h.store, ring, journal.Options{Now: h.opt.Now, Committed: h.committed})
+	if err := h.journals.Tidy(ctx); err != nil {
+		return err
+	}
 	if h.keys, err = keys.New(keys.Options{Store: h.store, Now: h.opt.Now}); err != nil {
 		return err
 	}

@@ -73,7 +73,24 @@ func (m *importing) entry(ctx context.Context, e *host.Entry) error {
 	if e.Kind == host.EntryOpen && e.Seq == 1 {
 		return m.opened(ctx, e)
 	}
+	if e.Kind == host.EntryAccepted { // whoever made the file may have named anybody
+		if err := m.adopt(e); err != nil {
+			return err
+		}
+	}
 	return m.outline.add(*e)
+}
+
+// adopt makes the caller of an event the one who imports it.
+func (m *importing) adopt(e *host.Entry) error {
+	var a host.Accepted
+	if err := json.Unmarshal(e.Body, &a); err != nil {
+		return err
+	}
+	a.Caller = m.caller
+	var err error
+	e.Body, err = json.Marshal(a)
+	return err
 }
 
 // opened makes the file's session one of this host and its caller.
