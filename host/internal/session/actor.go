@@ -219,10 +219,10 @@ func (a *actor) handle(ctx context.Context, q *queued) bool {
 	}
 	err := a.turn(ctx, q)
 	switch {
-	case err == nil, errors.Is(err, errParked):
+	case err == nil:
 		a.pop(q)
 		return true
-	case errors.Is(err, errDormant):
+	case errors.Is(err, errDormant), errors.Is(err, errParked): // its turn has not ended
 		return true
 	case errors.Is(err, host.ErrStopping):
 		return a.leave(ctx)
@@ -267,11 +267,14 @@ func (s *Service) load(ctx context.Context, tenant, session string, log Log) (*a
 	open.Session = head
 	open.Session.Module = origin
 	a := newActor(s, log, open)
+	a.mu.Lock()
+	defer a.mu.Unlock()
 	return a, a.fill(ctx)
 }
 
 // fill reads the head, and the journal from the first turn on that has not ended: the
-// queue is what was accepted and is not over.
+// queue is what was accepted and is not over. The caller holds mu, so that nothing is
+// accepted meanwhile.
 func (a *actor) fill(ctx context.Context) error {
 	head, err := a.svc.head(ctx, a.open.Session.Tenant, a.open.Session.ID)
 	if err != nil {
@@ -293,8 +296,6 @@ func (a *actor) fill(ctx context.Context) error {
 			return err
 		}
 	}
-	a.mu.Lock()
-	defer a.mu.Unlock()
 	a.head, a.queue, a.cancelled, a.dormant = head, v.unfinished(), v.cancelled, nil
 	if head.Status == host.SessionSuspended {
 		a.dormant = head.Waiting

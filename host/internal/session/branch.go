@@ -116,14 +116,12 @@ func (s *Service) Revert(ctx context.Context, c host.Caller, session string, to 
 			return err
 		}
 		a.mu.Lock()
-		err = a.revert(ctx, o, to)
-		a.mu.Unlock()
-		if err != nil {
+		defer a.mu.Unlock()
+		if err := a.revert(ctx, o, to); err != nil {
 			return err
 		}
-		head := a.now()
-		if head.Status == host.SessionWaiting {
-			s.schedule(head)
+		if a.head.Status == host.SessionWaiting {
+			s.schedule(a.head)
 		}
 		return a.fill(ctx)
 	})

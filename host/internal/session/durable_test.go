@@ -477,6 +477,14 @@ func TestUnpark(t *testing.T) {
 	if h := w.status(turn.Session); !strings.Contains(h.Reason, "1/1") {
 		t.Errorf("reason: %s", h.Reason)
 	}
+	if _, err := w.service.Unpark(t.Context(), caller, turn.Session, "perhaps"); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "parking for the same turn", func() bool {
+		kinds := w.kinds(turn.Session)
+		first := slices.Index(kinds, host.EntryPark)
+		return w.status(turn.Session).Status == host.SessionParked && slices.Contains(kinds[first+1:], host.EntryPark)
+	})
 	w.restart(writing("crash"))
 	h, err := w.service.Unpark(t.Context(), caller, turn.Session, "the module is back")
 	if err != nil || h.Status == host.SessionParked {

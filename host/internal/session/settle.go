@@ -158,13 +158,6 @@ func (s *Service) Unpark(ctx context.Context, c host.Caller, session, note strin
 		if _, err := a.log.AppendNow(ctx, host.Entry{Kind: host.EntryResume}, host.Resumed{By: c, Note: note}, nil, op); err != nil {
 			return err
 		}
-		a.head = head
-		for _, q := range a.queue {
-			if q.begun != nil {
-				q.begun.crashes, q.begun.left = 0, true
-			}
-		}
-		a.busy.Store(len(a.queue) > 0)
-		return nil
+		return a.fill(ctx)
 	})
 }
