@@ -35,6 +35,7 @@ type Session struct {
 	Turns    int           `json:"turns"` // accepted so far
 	Ended    int           `json:"ended"` // of these, ended
 	Waiting  []abi.Wait    `json:"waiting,omitempty"`
+	Expires  time.Time     `json:"expires,omitzero"` // of a suspended turn: when its task's time is up
 	Usage    abi.Usage     `json:"usage"`
 	Parent   string        `json:"parent,omitempty"`   // it was forked from, or the digest of the file it was imported from
 	At       uint64        `json:"at,omitempty"`       // the last entry that it shares with Parent

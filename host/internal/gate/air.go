@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/vespiary/vespiary/host"
@@ -26,6 +27,8 @@ type air struct {
 
 // shared is what outlives the passage that began a flight.
 type shared struct {
+	dirty atomic.Bool // ops of recorded results wait for a commit
+
 	mu      sync.Mutex
 	flights map[string]*flight
 	landed  chan struct{} // one token: a call has ended that a guest was dropped for
@@ -37,6 +40,7 @@ type flight struct {
 	digest string
 	waits  bool // it does nothing but wait; guarded by shared.mu, like left
 	left   bool // it was ended while it waited
+	orphan bool // the guest that waited for it was dropped; guarded by shared.mu
 	done   chan struct{}
 	d      Delivered
 	o      *host.Outcome // nil when nothing was recorded
@@ -67,16 +71,34 @@ func (s *shared) at(path string) *flight {
 // that was left nobody needs to know.
 func (s *shared) land(f *flight) {
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	if f.o == nil {
 		delete(s.flights, f.path)
 	}
-	s.mu.Unlock()
 	close(f.done)
-	if f.o == nil && errors.Is(f.err, host.ErrSuspended) {
+	s.tell(f)
+}
+
+// tell gives the token if a flight has landed whose guest is not there to see it. The
+// caller holds mu.
+func (s *shared) tell(f *flight) {
+	if !f.orphan || f.o == nil && errors.Is(f.err, host.ErrSuspended) {
 		return
 	}
 	select {
 	case s.landed <- struct{}{}:
+	default:
+	}
+}
+
+// adopt notes whether a guest waits for a flight.
+func (s *shared) adopt(f *flight, guest bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f.orphan = !guest
+	select {
+	case <-f.done:
+		s.tell(f)
 	default:
 	}
 }
@@ -208,10 +230,12 @@ func (t *Turn) launch(ctx context.Context, c *host.Call, waits bool, do body) (D
 
 // join waits for a flight on behalf of a guest.
 func (t *Turn) join(f *flight) (Delivered, error) {
+	t.air.shared.adopt(f, true)
 	if t.until(f.done) {
 		t.air.shared.forget(f)
 		return f.d, f.err
 	}
+	t.air.shared.adopt(f, false)
 	if f.stop() { // from here on it depends on the turn alone
 		context.AfterFunc(t.opt.Life, func() { f.cancel(context.Cause(t.opt.Life)) })
 	}

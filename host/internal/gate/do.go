@@ -257,7 +257,7 @@ func (t *Turn) record(ctx context.Context, c *host.Call, kind host.EntryKind, r 
 		return Delivered{}, nil, err
 	}
 	if len(out.Ops) > 0 {
-		t.dirty.Store(true)
+		t.air.shared.dirty.Store(true)
 	}
 	if t.opt.Journal.Waiting() > maxWaiting { // a guest that never acts must not fill the memory
 		if err := t.opt.Journal.Commit(ctx); err != nil {
@@ -278,7 +278,7 @@ func tooLarge(call, what string, size int) string {
 // settle makes the writes of earlier calls visible: they wait in the journal for the
 // next commit.
 func (t *Turn) settle(ctx context.Context) error {
-	if !t.dirty.Swap(false) {
+	if !t.air.shared.dirty.Swap(false) {
 		return nil
 	}
 	if err := t.opt.Journal.Commit(ctx); err != nil {

@@ -145,10 +145,14 @@ func (t *Turn) answered(path string) bool {
 // recover says how a call goes on whose intent is on record and whose result is
 // not: again, or not at all because nobody knows whether it happened.
 func (t *Turn) recover(ctx context.Context, c *host.Call, p *past) (d Delivered, again bool, err error) {
-	if p == nil || p.intent == nil || !p.intent.Decision.Allowed {
+	if p == nil || p.intent == nil {
 		return d, true, nil
 	}
-	c.Attempt, c.Begun, c.Resume, c.Intent = p.intent.Attempt+1, p.begun, p.intent.Child, p.intent
+	c.Begun = p.begun // of its first intent, also of one that was to be approved
+	if !p.intent.Decision.Allowed {
+		return d, true, nil
+	}
+	c.Attempt, c.Resume, c.Intent = p.intent.Attempt+1, p.intent.Child, p.intent
 	if p.intent.Recovery != abi.RecoverOnce {
 		return d, true, nil
 	}

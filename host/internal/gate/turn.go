@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/vespiary/vespiary/abi"
@@ -59,8 +58,6 @@ type Turn struct {
 	opt  TurnOptions
 	past map[string]*past
 	air  *air
-
-	dirty atomic.Bool // ops of recorded results wait for a commit
 
 	mu       sync.Mutex // guards the fields below
 	label    abi.Label

@@ -105,9 +105,24 @@ func (a *actor) concludeApproval(ctx context.Context, q host.Approval, status ho
 	if err != nil {
 		return got, err
 	}
-	_, err = a.log.AppendNow(ctx, host.Entry{Kind: host.EntryApproval, Turn: got.Turn, Path: got.Path}, got, nil, ops...)
-	a.poke()
+	err = a.rouseBy(ctx, host.Entry{Kind: host.EntryApproval, Turn: got.Turn, Path: got.Path}, got, ops)
 	return got, err
+}
+
+// rouseBy adds an entry that lets a suspended turn go on.
+func (a *actor) rouseBy(ctx context.Context, e host.Entry, body any, ops []store.Op) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	head, more, err := a.rouseOps()
+	if err != nil {
+		return err
+	}
+	if _, err := a.log.AppendNow(ctx, e, body, nil, append(ops, more...)...); err != nil {
+		return err
+	}
+	a.head, a.dormant = head, nil
+	a.poke()
+	return nil
 }
 
 // approval reads the record of a question.
@@ -121,12 +136,6 @@ func (s *Service) approval(ctx context.Context, tenant, id string) (host.Approva
 		return json.Unmarshal(item.Value, &out)
 	})
 	return out, err
-}
-
-// answered tells whether a question has its answer.
-func (s *Service) answered(tenant, id string) bool {
-	a, err := s.approval(s.run, tenant, id)
-	return err != nil || a.Status != host.ApprovalPending
 }
 
 // Approvals returns the questions that the caller may answer, newest first.

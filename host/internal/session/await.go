@@ -2,6 +2,7 @@ package session
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/vespiary/vespiary/abi"
@@ -53,15 +54,20 @@ func (a *actor) signal(waits []abi.Wait) *queued {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for i, q := range a.queue {
-		if q.turn == a.current || q.event == nil || q.event.Type != abi.EventSignal {
+		if q.turn == a.current || q.event == nil {
 			continue
 		}
-		for _, w := range waits {
-			if w.Type == abi.EventSignal && w.Name == q.event.Name {
-				a.queue = append(a.queue[:i:i], a.queue[i+1:]...)
-				return q
-			}
+		if wanted(waits, q.event) {
+			a.queue = append(a.queue[:i:i], a.queue[i+1:]...)
+			return q
 		}
 	}
 	return nil
+}
+
+// wanted tells whether an event is a signal that is waited for.
+func wanted(waits []abi.Wait, e *abi.Event) bool {
+	return e.Type == abi.EventSignal && slices.ContainsFunc(waits, func(w abi.Wait) bool {
+		return w.Type == abi.EventSignal && w.Name == e.Name
+	})
 }

@@ -2,6 +2,7 @@ package session
 
 import (
 	"context"
+	"encoding/json"
 	"slices"
 
 	"github.com/vespiary/vespiary/abi"
@@ -167,13 +168,24 @@ func (a *actor) forget(ctx context.Context, o *outline, to uint64) ([]store.Op, 
 		return nil, err
 	}
 	hidden := map[string]bool{}
+	asked := map[string]bool{}
 	for e, err := range a.svc.opt.Journals.Read(ctx, tenant, id, to+1) {
 		if err != nil {
 			return nil, err
 		}
-		if e.Kind == host.EntryUnknown || e.Kind == host.EntryResult {
+		switch e.Kind {
+		case host.EntryUnknown, host.EntryResult:
 			hidden[e.Path] = true
+		case host.EntryApproval:
+			var q host.Approval
+			if json.Unmarshal(e.Body, &q) == nil {
+				asked[q.ID] = true
+			}
+		default: // the others leave nothing beside the journal
 		}
+	}
+	for id := range asked {
+		ops = append(ops, store.Op{Key: approvalKey(tenant, id)})
 	}
 	prefix := []byte(unsettledPrefix + tenant + "/" + id + "/")
 	err = a.svc.eachUnsettled(ctx, prefix, func(key []byte, u host.Unsettled) {

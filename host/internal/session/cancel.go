@@ -35,9 +35,14 @@ func (a *actor) cancelAll(ctx context.Context, by host.Caller) error {
 		return nil
 	}
 	up := a.queue[len(a.queue)-1].turn
-	if _, err := a.log.AppendNow(ctx, host.Entry{Kind: host.EntryCancel}, host.Cancel{By: by, UpTo: up}, nil); err != nil {
+	head, ops, err := a.rouseOps()
+	if err != nil {
+		return err
+	}
+	if _, err := a.log.AppendNow(ctx, host.Entry{Kind: host.EntryCancel}, host.Cancel{By: by, UpTo: up}, nil, ops...); err != nil {
 		return full("the session", err)
 	}
+	a.head, a.dormant = head, nil
 	a.cancelled = up
 	a.poke()
 	if a.cancel != nil {

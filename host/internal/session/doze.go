@@ -63,8 +63,8 @@ func (a *actor) sleep(ctx context.Context, q *queued, p *passing) (bool, error) 
 	if !p.passage.Leave() {
 		return true, nil // one of them is over
 	}
-	if err := a.appendWait(ctx, q, waits); err != nil {
-		return false, err
+	if came, err := a.appendWait(ctx, q, waits); came || err != nil {
+		return came, err
 	}
 	if err := a.reread(ctx, q, p); err != nil {
 		return false, err
@@ -79,43 +79,76 @@ func (a *actor) sleep(ctx context.Context, q *queued, p *passing) (bool, error) 
 	return true, errDormant
 }
 
-// appendWait records what the turn waits for together with the session's new head.
-func (a *actor) appendWait(ctx context.Context, q *queued, waits []abi.Wait) error {
+// appendWait records what the turn waits for together with the session's new head, unless
+// it has come since it was left.
+func (a *actor) appendWait(ctx context.Context, q *queued, waits []abi.Wait) (came bool, err error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	if a.came(q, waits) {
+		return true, nil
+	}
 	head := a.head
 	head.Status, head.Waiting, head.Updated = host.SessionSuspended, waits, a.svc.opt.Now().UTC()
+	if q.accepted.Expires > 0 {
+		head.Expires = time.Unix(0, q.accepted.Expires).UTC()
+	}
 	op, err := headOp(head)
 	if err != nil {
-		return err
+		return false, err
 	}
 	ops, err := a.noticed([]store.Op{op}, waitNotice(q.turn, waits))
 	if err != nil {
-		return err
+		return false, err
 	}
 	if _, err := a.log.Append(ctx, host.Entry{Kind: host.EntryWait, Turn: q.turn}, host.Waits{Waiting: waits}, nil, ops...); err != nil {
-		return err
+		return false, err
 	}
 	a.head, a.dormant = head, waits
-	return nil
+	return false, nil
 }
 
-// awake tells whether a turn that is not in memory has something to go on with.
+// came tells whether a signal, an answer or a cancellation is there already.
+func (a *actor) came(q *queued, waits []abi.Wait) bool {
+	if q.turn <= a.cancelled {
+		return true
+	}
+	signal := slices.ContainsFunc(a.queue, func(x *queued) bool { return x != q && x.event != nil && wanted(waits, x.event) })
+	return signal || slices.ContainsFunc(waits, func(w abi.Wait) bool {
+		if w.Type != abi.EventApproval {
+			return false
+		}
+		answer, err := a.svc.approval(a.svc.run, a.head.Tenant, w.Name)
+		return err == nil && answer.Status != host.ApprovalPending
+	})
+}
+
+// awake tells whether a turn that is not in memory has something to go on with. A signal,
+// an answer and a cancellation say so themselves; the rest is a matter of time.
 func (a *actor) awake() bool {
-	if len(a.dormant) == 0 || a.queue[0].turn <= a.cancelled {
+	if a.dormant == nil {
 		return true
 	}
 	now := a.svc.opt.Now()
-	return slices.ContainsFunc(a.dormant, func(w abi.Wait) bool {
-		switch w.Type {
-		case abi.EventSignal:
-			return slices.ContainsFunc(a.queue, func(q *queued) bool {
-				return q.event != nil && q.event.Type == abi.EventSignal && q.event.Name == w.Name
-			})
-		case abi.EventApproval:
-			return a.svc.answered(a.head.Tenant, w.Name) || !now.Before(w.At)
-		default:
-			return !now.Before(w.At)
-		}
-	})
+	return !a.head.Expires.IsZero() && !now.Before(a.head.Expires) ||
+		slices.ContainsFunc(a.dormant, func(w abi.Wait) bool { return !w.At.IsZero() && !now.Before(w.At) })
+}
+
+// roused makes head that of a session whose suspended turn goes on. It is written with
+// what lets it go on, so that a crash in between cannot leave it waiting for what has come.
+func roused(head *host.Session) {
+	if head.Status == host.SessionSuspended {
+		head.Status, head.Waiting, head.Expires = host.SessionRunning, nil, time.Time{}
+	}
+}
+
+// rouseOps are the ops of an entry that lets a suspended turn go on, nil for a session that
+// is not suspended.
+func (a *actor) rouseOps() (host.Session, []store.Op, error) {
+	head := a.head
+	if head.Status != host.SessionSuspended {
+		return head, nil, nil
+	}
+	roused(&head)
+	op, err := headOp(head)
+	return head, []store.Op{op}, err
 }

@@ -184,8 +184,10 @@ func (a *actor) accept(ctx context.Context, in host.Invocation, agent *host.Agen
 	q := &queued{turn: a.head.Turns + 1, accepted: accepted, event: &in.Event}
 	head := a.head
 	head.Turns, head.Updated = q.turn, a.svc.opt.Now().UTC()
-	if head.Status != host.SessionSuspended { // there, what the first turn waits for decides when it goes on
+	if head.Status != host.SessionSuspended {
 		head.Status, head.Waiting = host.SessionRunning, nil
+	} else if wanted(head.Waiting, &in.Event) { // another event waits behind the turn
+		roused(&head)
 	}
 	ops, err := acceptOps(in, head, idem)
 	if err != nil {
@@ -194,7 +196,9 @@ func (a *actor) accept(ctx context.Context, in host.Invocation, agent *host.Agen
 	if q.entry, err = a.log.AppendNow(ctx, host.Entry{Kind: host.EntryAccepted, Turn: q.turn}, accepted, event, ops...); err != nil {
 		return host.Turn{}, err
 	}
-	a.head = head
+	if a.head = head; head.Status == host.SessionRunning {
+		a.dormant = nil
+	}
 	a.queue = append(a.queue, q)
 	a.busy.Store(true)
 	a.poke()

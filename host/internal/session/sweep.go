@@ -57,8 +57,9 @@ func (s *Service) expired(h *host.Session, now time.Time) bool {
 	if !ok || agent.Retain <= 0 || now.Sub(h.Updated) < agent.Retain {
 		return false
 	}
-	timer := slices.ContainsFunc(h.Waiting, func(w abi.Wait) bool { return w.Type == abi.EventTimer })
-	return h.Status == host.SessionIdle || h.Status == host.SessionErased || h.Status == host.SessionWaiting && !timer
+	comes := !h.Expires.IsZero() || slices.ContainsFunc(h.Waiting, func(w abi.Wait) bool { return !w.At.IsZero() })
+	waits := h.Status == host.SessionWaiting || h.Status == host.SessionSuspended
+	return h.Status == host.SessionIdle || h.Status == host.SessionErased || waits && !comes
 }
 
 // remove deletes a session. Its key goes first, which makes the rest unreadable, and

@@ -12,6 +12,9 @@ import (
 // keeps what is waited for, so a restart schedules it again, and an event accepted
 // meanwhile makes the wait void.
 func (s *Service) schedule(head host.Session) {
+	if head.Status == host.SessionSuspended && !head.Expires.IsZero() {
+		time.AfterFunc(head.Expires.Sub(s.opt.Now()), func() { s.rouse(head) })
+	}
 	for _, w := range head.Waiting {
 		switch {
 		case w.At.IsZero():

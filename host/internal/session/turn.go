@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/vespiary/vespiary/abi"
 	"github.com/vespiary/vespiary/host"
@@ -141,7 +142,7 @@ func (a *actor) takeUp(ctx context.Context) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	head := a.head
-	head.Status, head.Waiting = host.SessionRunning, nil
+	head.Status, head.Waiting, head.Expires = host.SessionRunning, nil, time.Time{}
 	op, err := headOp(head)
 	if err != nil {
 		return err
