@@ -49,7 +49,7 @@ var steadyWasm = sync.OnceValues(func() ([]byte, error) {
 	if _, err := project.Build(ctxOfBuild, "testdata/steady", out, io.Discard); err != nil {
 		return nil, err
 	}
-	return os.ReadFile(out) //nolint:gosec // just built
+	return os.ReadFile(out)
 })
 
 func steadyFolder(t *testing.T, yaml string) string {

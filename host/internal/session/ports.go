@@ -107,9 +107,9 @@ type PassageSpec struct {
 	Budget  host.Budget
 	Label   abi.Label
 	// What follows is for Live alone.
-	Patience  time.Duration // how long a blocked guest stays in memory
-	From      Passage       // the suspended one that this one goes on from
-	Life      context.Context
+	Patience  time.Duration   // how long a blocked guest stays in memory
+	From      Passage         // the suspended one that this one goes on from
+	Life      context.Context //nolint:containedctx // of the turn: it outlives the context of any one call
 	Approvals Approvals
 	Unknown   func(c *host.Call) ([]store.Op, error)
 	// And this for Rehearse: the names of calls to perform whatever is on record.

@@ -28,6 +28,7 @@ func (s *Service) Replay(ctx context.Context, c host.Caller, session string, o h
 		return host.Replayed{}, err
 	}
 	defer func() { r.live.close() }()
+	defer func() { s.spend(ctx, head, r.out.Usage) }()
 	for e, err := range s.opt.Journals.Read(ctx, head.Tenant, head.ID, 1) {
 		if err != nil {
 			return r.out, err
@@ -173,7 +174,7 @@ func (r *rehearsal) perform(ctx context.Context, t recordedTurn, p *passing, log
 		},
 	}
 	if r.differs() {
-		spec.Mode = Rehearse
+		spec.Mode, spec.Budget = Rehearse, r.agent.Budget
 	}
 	if r.opt.Model != "" {
 		spec.Anew = []string{abi.CallModelChat}

@@ -53,6 +53,20 @@ func (p *spending) ops(head host.Session, turn int, u abi.Usage, now time.Time) 
 	return []store.Op{{Key: []byte(k), Value: strconv.AppendInt(nil, u.CostMicros, 10)}}
 }
 
+// spend counts what was spent beside any turn.
+func (s *Service) spend(ctx context.Context, head host.Session, u abi.Usage) {
+	if u.CostMicros == 0 {
+		return
+	}
+	now := s.opt.Now()
+	s.spent.add(u.CostMicros, now)
+	k := spendingPrefix + dayOf(now) + "/" + head.Tenant + "/" + head.ID + "/" + newID(now)
+	op := store.Op{Key: []byte(k), Value: strconv.AppendInt(nil, u.CostMicros, 10)}
+	if _, err := s.opt.Store.Commit(context.WithoutCancel(ctx), store.Batch{Ops: []store.Op{op}}); err != nil {
+		s.opt.Log.ErrorContext(ctx, "what a replay spent is forgotten when the host restarts", "session", head.ID, "error", err)
+	}
+}
+
 // loadSpending sums up the current day and drops the keys of days before.
 func (s *Service) loadSpending(ctx context.Context) error {
 	now := s.opt.Now()

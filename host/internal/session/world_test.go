@@ -239,7 +239,7 @@ func (n *notices) types() []host.NoticeType {
 func (w *world) Agent(name string) (*host.Agent, bool) { return w.agent, name == "a" }
 
 func (w *world) Plugin(context.Context, string) (string, []string, error) {
-	return "p", []string{"effect", "emit", "await", "memory_session"}, nil
+	return "p", []string{"effect", "emit", "await", "memory_session", "model_chat"}, nil
 }
 
 // fillable is a real store whose disk can be said to be full.
@@ -282,6 +282,22 @@ func (k effect) Perform(ctx context.Context, c *host.Call) (host.Output, error) 
 	return host.Output{Derived: c.Class.State != "web"}, nil // what comes from the web is untrusted
 }
 
+// chat is a capability that answers with the name of the model that it was asked for.
+type chat struct{}
+
+func (chat) Classify(_ context.Context, c *host.Call) (host.Class, error) {
+	var in struct{ Model string }
+	err := json.Unmarshal(c.Request, &in)
+	return host.Class{Action: "callModel", Kind: host.Egress, Recovery: abi.RecoverRetry, State: in.Model, Resource: policy.Entity{
+		UID: policy.UID{Type: "Model", ID: in.Model}, Attrs: map[string]any{"name": in.Model},
+	}}, err
+}
+
+func (chat) Perform(_ context.Context, c *host.Call) (host.Output, error) {
+	b, err := json.Marshal(c.Class.State)
+	return host.Output{OK: b, Usage: abi.Usage{InputTokens: 7}}, err
+}
+
 func (w *world) start() {
 	w.t.Helper()
 	ctx := context.Background()
@@ -302,7 +318,7 @@ when { resource.path like "ask*" } unless { context has approval && context.appr
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	caps := map[string]host.Capability{"effect": effect{w}}
+	caps := map[string]host.Capability{"effect": effect{w}, abi.CallModelChat: chat{}}
 	log := slog.New(slog.DiscardHandler)
 	service = session.New(session.Options{
 		Store: w.store, Journals: journals{w.journals}, Runner: w, Agents: w, Now: w.now, Log: log, Limits: w.limits,
