@@ -66,10 +66,11 @@ const (
 	TurnDone      TurnStatus = "done"
 	TurnFailed    TurnStatus = "failed"
 	TurnCancelled TurnStatus = "cancelled"
+	TurnParked    TurnStatus = "parked" // its session is: it goes on when a person lets it
 )
 
 // Over reports whether the status is final.
-func (s TurnStatus) Over() bool { return s != TurnQueued && s != TurnRunning }
+func (s TurnStatus) Over() bool { return s != TurnQueued && s != TurnRunning && s != TurnParked }
 
 // Turn is one event handled by an agent. While it runs, Waiting tells what a
 // suspended call waits for.
@@ -97,10 +98,18 @@ const (
 	StreamResult   StreamType = "call.result" // CallView with its outcome
 	StreamDelta    StreamType = "delta"       // abi.Emit: content for the caller
 	StreamReset    StreamType = "reset"       // the deltas of a call are void, it runs again
+	StreamApproval StreamType = "approval"    // Approval without Request: asked, or answered
+	StreamWaiting  StreamType = "waiting"     // Suspension: the turn goes on when something comes
 	StreamEnd      StreamType = "turn.end"    // Turn
 	StreamCancel   StreamType = "cancel"
 	StreamParked   StreamType = "parked"
 )
+
+// Suspension is what a turn under way waits for while it takes no memory.
+type Suspension struct {
+	Turn    int        `json:"turn"`
+	Waiting []abi.Wait `json:"waiting"`
+}
 
 // StreamEvent is one event of a session as callers follow it. ID has the form
 // turn.call.attempt.offset; a client that gives it back continues after it.

@@ -11,8 +11,9 @@ import (
 	"github.com/vespiary/vespiary/policy/cedar"
 )
 
-// activity shows calls to whoever develops: it is fed with durable entries, in the
-// order of each journal, and tells of them beside the sessions' own work.
+// activity shows calls, and what turns stop for, to whoever develops: it is fed with
+// durable entries, in the order of each journal, and tells of them beside the sessions'
+// own work.
 type activity struct {
 	h    *Host
 	tell func(cli.Activity)
@@ -34,7 +35,7 @@ func newActivity(h *Host, tell func(cli.Activity)) *activity {
 func (a *activity) add(session string, entries []host.Entry) {
 	for _, e := range entries {
 		switch e.Kind {
-		case host.EntryIntent, host.EntryResult, host.EntryUnknown:
+		case host.EntryIntent, host.EntryResult, host.EntryUnknown, host.EntryApproval, host.EntryWait:
 		default:
 			continue
 		}
@@ -62,11 +63,18 @@ func (a *activity) show(ctx context.Context, r recorded) {
 	if err != nil {
 		return
 	}
-	out := cli.Activity{Time: r.entry.Time, Session: r.session, Agent: head.Agent, Over: r.entry.Kind != host.EntryIntent}
-	if out.Over {
-		err = a.outcome(r.entry, &out)
-	} else {
+	out := cli.Activity{Time: r.entry.Time, Session: r.session, Agent: head.Agent}
+	switch r.entry.Kind {
+	case host.EntryIntent:
 		err = a.intent(r.entry, &out)
+	case host.EntryApproval:
+		out.Approval = new(host.Approval)
+		err = json.Unmarshal(r.entry.Body, out.Approval)
+	case host.EntryWait:
+		out.Suspension = &host.Suspension{Turn: r.entry.Turn}
+		err = json.Unmarshal(r.entry.Body, out.Suspension)
+	default:
+		err = a.outcome(r.entry, &out)
 	}
 	if err == nil {
 		a.tell(out)
@@ -90,7 +98,7 @@ func (a *activity) outcome(e host.Entry, out *cli.Activity) error {
 	if err := json.Unmarshal(e.Body, &o); err != nil {
 		return err
 	}
-	out.Call = host.CallView{Path: e.Path, Name: o.Name, Took: o.Took}
+	out.Over, out.Call = true, host.CallView{Path: e.Path, Name: o.Name, Took: o.Took}
 	out.Call.Decision.Allowed = o.Code != abi.CodeDenied
 	if o.Code != "" {
 		out.Call.Error = &abi.Error{Code: o.Code}

@@ -3,12 +3,15 @@ package app
 import (
 	"archive/tar"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
-	"path"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"time"
 
@@ -19,6 +22,7 @@ import (
 	"github.com/vespiary/vespiary/host/internal/runtime"
 	"github.com/vespiary/vespiary/host/internal/store"
 	words "github.com/vespiary/vespiary/host/store"
+	"github.com/vespiary/vespiary/registry"
 )
 
 // A backup is a tar archive: the store's own backup, and every module. The master key is
@@ -26,6 +30,7 @@ import (
 const (
 	backupStore   = "store.backup"
 	backupModules = "modules/"
+	maxModule     = 256 << 20 // bytes; restoring holds one in memory
 )
 
 // Backup writes everything that was acknowledged by now, while the host goes on.
@@ -49,26 +54,47 @@ func writeBackup(ctx context.Context, data string, now time.Time, backup func(co
 	}
 	// Modules are never changed, and one that is added now belongs to no session of the
 	// backup.
-	dir := filepath.Join(data, "modules")
-	err = filepath.WalkDir(dir, func(p string, d os.DirEntry, err error) error {
-		if err != nil || d.IsDir() || ctx.Err() != nil {
-			return errors.Join(err, ctx.Err())
+	names, err := moduleFiles(filepath.Join(data, "modules"))
+	for _, name := range names {
+		if err = ctx.Err(); err == nil {
+			err = addModule(out, data, name, now)
 		}
-		name, err := filepath.Rel(dir, p)
 		if err != nil {
-			return err
+			break
 		}
-		f, err := os.Open(p) //nolint:gosec // a path of our own folder
-		if err != nil {
-			return err
-		}
-		defer f.Close() //nolint:errcheck // it is only read
-		return addFile(out, backupModules+filepath.ToSlash(name), f, now)
-	})
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
+	}
+	if err != nil {
 		return fmt.Errorf("back up the modules: %w", err)
 	}
 	return out.Close()
+}
+
+// moduleName is the name of a module in the registry's folder, and its hash. Other files
+// there are modules that are being written.
+var moduleName = regexp.MustCompile(`^[0-9a-f]{2}/([0-9a-f]{64})\.wasm$`)
+
+// moduleFiles returns the names of the modules in a folder, which need not exist.
+func moduleFiles(dir string) ([]string, error) {
+	var names []string
+	err := fs.WalkDir(os.DirFS(dir), ".", func(name string, _ fs.DirEntry, err error) error {
+		if err != nil && name == "." && errors.Is(err, fs.ErrNotExist) {
+			return fs.SkipAll
+		}
+		if moduleName.MatchString(name) {
+			names = append(names, name)
+		}
+		return err
+	})
+	return names, err
+}
+
+func addModule(out *tar.Writer, data, name string, now time.Time) error {
+	f, err := os.Open(filepath.Join(data, "modules", filepath.FromSlash(name))) //nolint:gosec // a path of our own folder
+	if err != nil {
+		return err
+	}
+	defer f.Close() //nolint:errcheck // it is only read
+	return addFile(out, backupModules+name, f, now)
 }
 
 // addFile adds a file, from its beginning, as large as it is now.
@@ -86,30 +112,71 @@ func addFile(out *tar.Writer, name string, f *os.File, now time.Time) error {
 	return err
 }
 
-// readBackup gives the parts of a backup to those who take them: the store comes first.
-func readBackup(r io.Reader, takeStore func(io.Reader) error, takeModule func(name string, r io.Reader) error) error {
-	in := tar.NewReader(r)
-	first, err := in.Next()
-	if err != nil || first.Name != backupStore {
-		return fmt.Errorf("this is not a backup of a host, or it was cut off: %w", errors.Join(err, errBackup))
+// archive reads a backup: the store comes first.
+type archive struct {
+	tar *tar.Reader
+	n   int64 // bytes that were read
+	src io.Reader
+	end int64 // where the part under way ends
+}
+
+// openArchive returns an archive at its store.
+func openArchive(r io.Reader) (*archive, error) {
+	a := &archive{src: r}
+	a.tar = tar.NewReader(a)
+	h, err := a.next()
+	if err != nil {
+		return nil, fmt.Errorf("this is not a backup of a host, or it was cut off: %w; %w", err, errBackup)
 	}
-	if err := takeStore(in); err != nil {
-		return err
+	if h.Name != backupStore {
+		return nil, fmt.Errorf("this is not a backup of a host, it begins with %q: %w", h.Name, errBackup)
 	}
+	return a, nil
+}
+
+// Read implements io.Reader.
+func (a *archive) Read(b []byte) (int, error) {
+	n, err := a.src.Read(b)
+	a.n += int64(n)
+	return n, err
+}
+
+// tarBlock is what parts are padded to. Two blocks of zeros end an archive, but for the
+// package tar one that is cut off between two parts ends as well.
+const tarBlock = 512
+
+func (a *archive) next() (*tar.Header, error) {
+	h, err := a.tar.Next()
+	if errors.Is(err, io.EOF) && a.n < a.end+2*tarBlock {
+		return nil, io.ErrUnexpectedEOF
+	}
+	if err == nil {
+		a.end = a.n + (h.Size+tarBlock-1)/tarBlock*tarBlock
+	}
+	return h, err
+}
+
+// modules calls take with every module. What it reads is checked behind it.
+func (a *archive) modules(take func(name string, r io.Reader) error) error {
 	for {
-		h, err := in.Next()
+		h, err := a.next()
 		if errors.Is(err, io.EOF) {
 			return nil
 		}
 		if err != nil {
-			return fmt.Errorf("the backup was cut off or changed: %w", err)
+			return fmt.Errorf("the backup was cut off or changed: %w; %w", err, errBackup)
 		}
-		name, ok := strings.CutPrefix(h.Name, backupModules)
-		if !ok || h.Typeflag != tar.TypeReg || !filepath.IsLocal(filepath.FromSlash(name)) || path.Clean(name) != name {
+		name, _ := strings.CutPrefix(h.Name, backupModules)
+		form := moduleName.FindStringSubmatch(name)
+		if form == nil || h.Name == name || h.Typeflag != tar.TypeReg || h.Size > maxModule {
 			return fmt.Errorf("the backup holds %q, which no host puts there: %w", h.Name, errBackup)
 		}
-		if err := takeModule(name, in); err != nil {
+		sum := sha256.New()
+		if err := take(name, io.TeeReader(a.tar, sum)); err != nil {
 			return err
+		}
+		if hex.EncodeToString(sum.Sum(nil)) != form[1] {
+			return fmt.Errorf("the module %s in the backup is damaged: install it again on the host that was backed up and %w", name, errBackup)
 		}
 	}
 }
@@ -130,49 +197,45 @@ func (a App) Backup(ctx context.Context, cfg *config.Config, w io.Writer) error 
 
 // VerifyBackup implements cli.Files.
 func (App) VerifyBackup(ctx context.Context, r io.Reader) (cli.Backed, error) {
-	var out cli.Backed
-	err := readBackup(r, func(r io.Reader) error {
-		b, err := store.VerifyBackup(ctx, r)
-		out = backed(b)
-		return err
-	}, func(_ string, r io.Reader) error {
+	a, err := openArchive(r)
+	if err != nil {
+		return cli.Backed{}, err
+	}
+	b, err := store.VerifyBackup(ctx, a.tar)
+	if err != nil {
+		return cli.Backed{}, err
+	}
+	return backed(b), a.modules(func(_ string, r io.Reader) error {
 		_, err := io.Copy(io.Discard, r)
-		return err
+		return errors.Join(err, ctx.Err())
 	})
-	return out, err
 }
 
 func backed(b words.Backed) cli.Backed {
 	return cli.Backed{Created: b.Created, Keys: b.Keys, Bytes: b.Bytes, Digest: b.Digest}
 }
 
-// Restore implements cli.Files.
+// Restore implements cli.Files. Without all of its modules a store would look whole, so
+// they are there first.
 func (a App) Restore(ctx context.Context, cfg *config.Config, r io.Reader) (cli.Backed, error) {
-	var out cli.Backed
-	o := storeOptions(cfg, Options{Version: a.Version})
-	restored := false
-	err := readBackup(r, func(r io.Reader) error {
-		b, err := store.Restore(ctx, o, r)
-		out, restored = backed(b), err == nil
-		return err
-	}, func(name string, r io.Reader) error { return writeModule(filepath.Join(cfg.Data, "modules"), name, r) })
-	if err != nil && restored { // without all of its modules it would look whole
-		err = errors.Join(err, os.RemoveAll(o.Dir))
-	}
-	return out, err
-}
-
-func writeModule(dir, name string, r io.Reader) error {
-	target := filepath.Join(dir, filepath.FromSlash(name))
-	if err := os.MkdirAll(filepath.Dir(target), 0o700); err != nil {
-		return err
-	}
-	f, err := os.OpenFile(target, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	in, err := openArchive(r)
 	if err != nil {
-		return err
+		return cli.Backed{}, err
 	}
-	_, err = io.Copy(f, r)
-	return errors.Join(err, f.Sync(), f.Close())
+	kept, err := registry.New(registry.Options{Dir: filepath.Join(cfg.Data, "modules"), Tenant: host.DefaultTenant, Now: time.Now})
+	if err != nil {
+		return cli.Backed{}, err
+	}
+	b, err := store.Restore(ctx, storeOptions(cfg, Options{Version: a.Version}), in.tar, func() error {
+		return in.modules(func(_ string, r io.Reader) error {
+			module, err := io.ReadAll(r)
+			if err == nil {
+				_, err = kept.Put(ctx, "", module, "restore")
+			}
+			return err
+		})
+	})
+	return backed(b), err
 }
 
 // VerifyExport implements cli.Files.

@@ -115,7 +115,7 @@ func (h *Host) agent(ctx context.Context, cfg *config.Config, name string) (*hos
 		Idle: a.Session.Idle, MaxAge: a.Session.Max,
 		Turn: host.Budget{
 			Tokens: a.Budget.Turn.Tokens, CostMicros: int64(a.Budget.Turn.USD), Calls: a.Budget.Turn.Calls,
-			Time: a.Budget.Turn.Time, Fuel: a.Budget.Turn.Fuel,
+			Time: a.Budget.Turn.Time, Fuel: fuelOf(a.Budget),
 		},
 		Budget: host.Budget{
 			Tokens: a.Budget.Tokens, CostMicros: int64(a.Budget.USD),
@@ -123,6 +123,17 @@ func (h *Host) agent(ctx context.Context, cfg *config.Config, name string) (*hos
 			Fuel: a.Budget.Fuel, Memory: uint64(a.Budget.Memory), //nolint:gosec // checked to be positive
 		},
 	}, nil
+}
+
+// defaultFuel is what the guests of a turn may use whose agent names no limit: more than
+// an hour of computing, and an end for one that spins.
+const defaultFuel = 1_000_000_000_000
+
+func fuelOf(b config.Budget) int64 {
+	if b.Fuel > 0 {
+		return b.Turn.Fuel
+	}
+	return cmp.Or(b.Turn.Fuel, defaultFuel)
 }
 
 // defaultCalls is how many calls a task may make whose agent names no limit: enough for

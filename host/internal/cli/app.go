@@ -14,6 +14,8 @@ import (
 
 // App is the assembled host. Errors are shown to people as they are.
 type App interface {
+	Files
+
 	// Serve runs a host until ctx ends, and then lets turns under way end. While it
 	// answers, server.json in the data folder holds its URL as url and its process as
 	// pid.
@@ -39,7 +41,7 @@ type App interface {
 	Builtin(name string) ([]byte, error)
 }
 
-// Files is what an App also offers that can work on files by itself.
+// Files is what an App does with files, for which no host needs to run.
 type Files interface {
 	// VerifyExport reads all of a session that was exported to a file.
 	VerifyExport(ctx context.Context, r io.Reader) (Exported, error)
@@ -85,19 +87,22 @@ type ServeOptions struct {
 	Log *slog.Logger
 	// Ready is called once the host accepts requests, with the URL to reach it at.
 	Ready func(url string)
-	// Activity is called with each call that was decided, and again when it is over;
-	// one at a time, and it must not block. It may be nil.
+	// Activity is called with each call that was decided, and again when it is over, and
+	// with what turns stop for; one at a time, and it must not block. It may be nil.
 	Activity func(Activity)
 }
 
-// Activity is a call that is on its way through the gate of a host.
+// Activity is something that a session of a host does: it makes the Call, or, where one
+// of them is set, it asks for an Approval, has its answer, or its turn waits.
 type Activity struct {
-	Time    time.Time
-	Session string
-	Agent   string
-	Call    host.CallView
-	Over    bool   // the call has its result
-	Hint    string // for a denial: what would allow the call
+	Time       time.Time
+	Session    string
+	Agent      string
+	Call       host.CallView
+	Over       bool   // the call has its result
+	Hint       string // for a denial: what would allow the call
+	Approval   *host.Approval
+	Suspension *host.Suspension
 }
 
 // Service is what commands ask of the host's state. Errors are *host.Error where

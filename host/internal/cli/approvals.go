@@ -20,6 +20,9 @@ func (r *runner) approvalsCommand() *cobra.Command {
 		Args:  arguments,
 		RunE:  help,
 	}
+	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error {
+		return fmt.Errorf("%w; write -- before an APPROVAL that begins with -", err) // one of 64 does
+	})
 	cmd.AddCommand(r.approvalsListCommand(), r.approvalsShowCommand(), r.approvalsAnswerCommand(true), r.approvalsAnswerCommand(false))
 	return cmd
 }
@@ -115,7 +118,8 @@ func (r *runner) approval(a host.Approval) {
 		r.out.linef("\n%s", clean(pretty.String()))
 	}
 	if a.Status == host.ApprovalPending {
-		r.out.linef("\nanswer it: vespiary approvals grant %s, or deny it", a.ID)
+		r.out.linef("\nlet it be made: vespiary approvals grant %s", operand(a.ID))
+		r.out.linef("or do not: vespiary approvals deny %s", operand(a.ID))
 	}
 }
 

@@ -39,13 +39,9 @@ output. The file holds what was said and read, in the clear.`,
 
 // export writes a session to a file and reads it again.
 func (r *runner) export(ctx context.Context, d Durable, session, file string) error {
-	files, err := r.files()
-	if err != nil {
-		return err
-	}
 	var e Exported
 	size, err := save(file, func(w io.Writer) error { return d.Export(ctx, session, w) }, func(in io.Reader) (err error) {
-		e, err = files.VerifyExport(ctx, in)
+		e, err = r.app.VerifyExport(ctx, in)
 		return err
 	})
 	if err != nil {
@@ -182,16 +178,12 @@ func (r *runner) verifyFile(ctx context.Context, file string, asJSON bool) error
 }
 
 func (r *runner) exported(ctx context.Context, file string) (Exported, error) {
-	files, err := r.files()
-	if err != nil {
-		return Exported{}, err
-	}
 	f, err := r.open(file)
 	if err != nil {
 		return Exported{}, err
 	}
 	defer f.Close() //nolint:errcheck // only read from
-	return files.VerifyExport(ctx, f)
+	return r.app.VerifyExport(ctx, f)
 }
 
 func (r *runner) verified(v host.Verified) {

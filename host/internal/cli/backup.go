@@ -49,15 +49,11 @@ read it, is not in it: keep a copy of that elsewhere.`,
 
 // backup copies what the running host keeps, else the store.
 func (r *runner) backup(ctx context.Context, cfg *config.Config, file string) (b Backed, err error) {
-	files, err := r.files()
-	if err != nil {
-		return b, err
-	}
 	at, err := find(ctx, cfg)
 	if err != nil {
 		return b, err
 	}
-	write := func(w io.Writer) error { return files.Backup(ctx, cfg, w) }
+	write := func(w io.Writer) error { return r.app.Backup(ctx, cfg, w) }
 	if at != nil {
 		c, err := newClient(cfg, at.URL)
 		if err != nil {
@@ -67,7 +63,7 @@ func (r *runner) backup(ctx context.Context, cfg *config.Config, file string) (b
 		write = func(w io.Writer) error { return c.Backup(ctx, w) }
 	}
 	_, err = save(file, write, func(in io.Reader) (err error) {
-		b, err = files.VerifyBackup(ctx, in)
+		b, err = r.app.VerifyBackup(ctx, in)
 		return err
 	})
 	return b, err
@@ -122,10 +118,6 @@ func (r *runner) target(data string) (*config.Config, error) {
 }
 
 func (r *runner) restore(ctx context.Context, cfg *config.Config, file string) (b Backed, err error) {
-	files, err := r.files()
-	if err != nil {
-		return b, err
-	}
 	at, err := find(ctx, cfg)
 	if err != nil {
 		return b, err
@@ -138,7 +130,7 @@ func (r *runner) restore(ctx context.Context, cfg *config.Config, file string) (
 		return b, err
 	}
 	defer f.Close() //nolint:errcheck // only read from
-	return files.Restore(ctx, cfg, f)
+	return r.app.Restore(ctx, cfg, f)
 }
 
 // keyHint says what is still missing before a host can run.

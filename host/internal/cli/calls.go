@@ -30,6 +30,8 @@ func decisionText(d policy.Decision) string {
 		return "allowed by " + causes(d.Policies)
 	case len(d.Errors) > 0:
 		return "denied, because a policy could not be evaluated: " + clean(strings.Join(d.Errors, "; "))
+	case d.Approval != "":
+		return "needs an approval, by " + causes(d.Policies)
 	case len(d.Policies) == 0:
 		return "denied: no policy permits it"
 	}

@@ -72,6 +72,29 @@ func tellOf(tell func(cli.Activity)) {
 		Time: apitest.Epoch, Session: "S1", Agent: "echo", Hint: "permit (…);",
 		Call: host.CallView{Path: "1/2", Name: "http_fetch", Detail: "https://example.com/"},
 	})
+	tellOfStops(tell)
+}
+
+// tellOfStops tells of a call that a person must approve, and of what turns wait for.
+func tellOfStops(tell func(cli.Activity)) {
+	tell(cli.Activity{
+		Time: apitest.Epoch, Session: "S1", Agent: "echo", Hint: "permit (…);",
+		Call: host.CallView{Path: "1/3", Name: abi.CallToolCall, Detail: "pay.transfer", Decision: policy.Decision{
+			Approval: "approval", Policies: []policy.Cause{{ID: "payments", File: "pay.cedar", Line: 1}},
+		}},
+	})
+	a := host.Approval{
+		ID: "-a1", Status: host.ApprovalPending, Path: "1/3", Action: "payTransfer",
+		Resource: policy.UID{Type: "Tool", ID: "pay.transfer"}, Expires: apitest.Epoch.Add(time.Hour),
+	}
+	tell(cli.Activity{Time: apitest.Epoch, Session: "S1", Agent: "echo", Approval: &a})
+	waits := []abi.Wait{{Type: abi.EventApproval, Name: a.ID, At: a.Expires}}
+	tell(cli.Activity{Time: apitest.Epoch, Session: "S1", Agent: "echo", Suspension: &host.Suspension{Turn: 2, Waiting: waits}})
+	answered := a
+	answered.Status, answered.By = host.ApprovalGranted, "world"
+	tell(cli.Activity{Time: apitest.Epoch, Session: "S1", Agent: "echo", Approval: &answered})
+	waits = []abi.Wait{{Type: abi.EventTimer, Name: "tea", At: apitest.Epoch.Add(time.Minute)}, {Type: abi.EventSignal, Name: "go on"}}
+	tell(cli.Activity{Time: apitest.Epoch, Session: "S1", Agent: "echo", Suspension: &host.Suspension{Turn: 1, Waiting: waits}})
 }
 
 // admin notes reloads, so that scripts can wait for them.

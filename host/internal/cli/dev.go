@@ -25,8 +25,8 @@ func (r *runner) devCommand() *cobra.Command {
 		Long: `Build the plugins below the folder of the configuration and run its host. When a
 source changes its plugin is built again; when a plugin, a policy or the
 configuration changes the host takes it in. What is in error is said, and waits for
-the change that mends it. Each call is shown with the policy that decided it, and
-each denial with what would allow it.`,
+the change that mends it. Each call is shown with the policy that decided it, each
+denial with what would allow it, and what a turn waits for with how to answer.`,
 		Args: arguments,
 		RunE: func(cmd *cobra.Command, _ []string) error { return r.dev(cmd.Context()) },
 	}
@@ -233,13 +233,33 @@ func source(rel string) bool {
 }
 
 func (r *runner) activity(a Activity) {
-	if a.Over && (a.Call.Error == nil || !a.Call.Decision.Allowed) {
-		return // nothing that the decision has not said
+	for i, line := range a.lines() {
+		if i == 0 {
+			line = a.Time.Local().Format(time.TimeOnly) + " " + a.Agent + " " + line
+		} else {
+			line = "         " + line
+		}
+		r.out.linef("%s", line)
 	}
-	r.out.linef("%s %s %s", a.Time.Local().Format(time.TimeOnly), a.Agent, callLine(a.Call))
+}
+
+func (a *Activity) lines() []string {
+	switch {
+	case a.Approval != nil:
+		return asks(*a.Approval)
+	case a.Suspension != nil:
+		return suspends(a.Session, *a.Suspension)
+	case a.Over && (a.Call.Error == nil || !a.Call.Decision.Allowed):
+		return nil // nothing that the decision has not said
+	}
+	out := []string{callLine(a.Call)}
+	if a.Call.Decision.Approval != "" {
+		return out // no policy is missing but an answer, which is asked for next
+	}
 	for line := range strings.Lines(a.Hint) {
-		r.out.linef("         %s", clean(strings.TrimRight(line, "\n")))
+		out = append(out, clean(strings.TrimRight(line, "\n")))
 	}
+	return out
 }
 
 var errWatch = errors.New("the watcher stopped")

@@ -165,6 +165,13 @@ func (d *doctor) secrets(cfg *config.Config) (string, error) {
 	for _, name := range slices.Sorted(maps.Keys(cfg.Tools)) {
 		try("tools."+name+".token", cfg.Tools[name].Token)
 	}
+	for _, name := range slices.Sorted(maps.Keys(cfg.Webhooks)) {
+		w := cfg.Webhooks[name]
+		try("webhooks."+name+".url", w.URL)
+		for i, s := range w.Secrets {
+			try(fmt.Sprintf("webhooks.%s.secrets.%d", name, i), s)
+		}
+	}
 	return fmt.Sprintf("all %d can be read", n), errors.Join(errs...)
 }
 

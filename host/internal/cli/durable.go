@@ -43,14 +43,6 @@ func while(doing string, err error) error {
 	return fmt.Errorf("%s: %w", doing, err)
 }
 
-// files returns what works without a host.
-func (r *runner) files() (Files, error) {
-	if f, ok := r.app.(Files); ok {
-		return f, nil
-	}
-	return nil, errors.New("this binary cannot do that by itself")
-}
-
 // jsonFlag lets a command print what it got as JSON.
 func jsonFlag(cmd *cobra.Command, asJSON *bool) {
 	cmd.Flags().BoolVar(asJSON, "json", false, "print it as JSON")

@@ -41,11 +41,27 @@ func (v *historyView) head(s host.Session) {
 	case s.Parent != "" && s.At > 0:
 		v.out.linef("forked from session %s after entry %d", s.Parent, s.At)
 	case s.Parent != "":
-		v.out.linef("imported from the file %s", s.Parent)
+		v.out.linef("imported from the file %s", shortDigest(s.Parent))
 	}
-	if s.Reason != "" {
-		v.out.linef("%s: %s", s.Status, clean(s.Reason))
+	if text := why(s); text != "" {
+		v.out.linef("%s: %s", s.Status, clean(text))
 	}
+	if !s.Expires.IsZero() {
+		v.out.linef("the time of its task is up at %s", local(s.Expires))
+	}
+	for _, line := range remedies(s) {
+		v.out.linef("%s", line)
+	}
+}
+
+// shortDigest is as much of a digest as tells it from others.
+func shortDigest(digest string) string {
+	const enough = 12
+	name, hex, ok := strings.Cut(clean(digest), ":")
+	if !ok || len(hex) <= enough {
+		return clean(digest)
+	}
+	return name + ":" + hex[:enough] + "…"
 }
 
 func (v *historyView) journal(ctx context.Context, s Service, id string) error {

@@ -36,12 +36,9 @@ func (v *historyView) event(rec host.Record) error {
 
 // asked shows a question for an approval, or its answer.
 func (v *historyView) asked(a host.Approval) {
-	switch a.Status {
-	case host.ApprovalPending:
+	if a.Status == host.ApprovalPending {
 		v.out.linef("  %s: asks for approval %s%s", a.Path, a.ID, reason(a.Note))
-	case host.ApprovalGranted, host.ApprovalDenied:
-		v.out.linef("  %s: %s by %s%s", a.Path, a.Status, clean(a.By), reason(a.Reason))
-	default:
-		v.out.linef("  %s: the approval is %s", a.Path, a.Status)
+		return
 	}
+	v.out.linef("  %s", answered(a))
 }

@@ -10,18 +10,15 @@ const reseedExport = "vespiary_reseed"
 
 // imageOf returns what is known of a module's image. A module that no host loads has
 // none, and is worth reading all the same.
-func imageOf(i Image, err error) *Image {
+func imageOf(i Image, err error) Image {
 	if err != nil {
 		i.NoImage = []string{fmt.Sprintf("no host loads it: %v", err)}
 	}
-	return &i
+	return i
 }
 
 // say says how guests begin, and what they then have in common.
-func (i *Image) say(out printer) {
-	if i == nil {
-		return
-	}
+func (i Image) say(out printer) {
 	if len(i.NoImage) > 0 {
 		out.linef("image    none: %s", clean(strings.Join(i.NoImage, "; ")))
 		out.linef("         each guest is initialised by itself, and an idle session's is run again on its record")

@@ -30,9 +30,7 @@ func (r *runner) inspectCommand() *cobra.Command {
 			}
 			i := inspection{Digest: fmt.Sprintf("sha256:%x", sha256.Sum256(b)), Size: len(b), Manifest: m.Manifest, Ceiling: m.Ceiling(), module: m}
 			i.fill()
-			if files, err := r.files(); err == nil {
-				i.Image = imageOf(files.Image(cmd.Context(), b))
-			}
+			i.Image = imageOf(r.app.Image(cmd.Context(), b))
 			if asJSON {
 				return r.json(i)
 			}
@@ -55,7 +53,7 @@ type inspection struct {
 	Refused  []string      `json:"refused,omitempty"` // imported, and not among the needs
 	Foreign  []string      `json:"foreign,omitempty"` // imports that no host of this kind offers
 	Memory   memory        `json:"memory"`
-	Image    *Image        `json:"image,omitempty"`
+	Image    Image         `json:"image"`
 
 	module *project.Module
 }

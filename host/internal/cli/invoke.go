@@ -23,8 +23,8 @@ func (r *runner) invokeCommand() *cobra.Command {
 		Use:   "invoke AGENT TEXT",
 		Short: "Send an agent a message and print its answer",
 		Long: `Send an agent a message and print its answer. TEXT - is read from standard input.
-Denied calls are told of on standard error. The command may be stopped: the turn
-goes on.`,
+Denied calls, and what the turn waits for, are told of on standard error. The
+command may be stopped: the turn goes on.`,
 		Args: arguments,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			text, err := r.message(args[1])
@@ -80,8 +80,8 @@ func (v *turnView) show(e host.StreamEvent) error {
 	switch e.Type {
 	case host.StreamDelta:
 		var d abi.Emit
-		if err := json.Unmarshal(e.Data, &d); err != nil {
-			return fmt.Errorf("read an event: %w", err)
+		if err := read(e, &d); err != nil {
+			return err
 		}
 		v.delta(clean(abi.TextOf(d.Content)))
 		return nil
@@ -103,29 +103,42 @@ func (v *turnView) delta(text string) {
 	}
 }
 
-// note takes in what is not content: denials and the turn's end.
+// note takes in what is not content: denials, what the turn waits for and its end.
 func (v *turnView) note(e host.StreamEvent) error {
 	switch e.Type {
+	case host.StreamAccepted, host.StreamStart, host.StreamEnd:
+		var t host.Turn
+		if err := read(e, &t); err != nil {
+			return err
+		}
+		v.turn = t
+	case host.StreamApproval, host.StreamWaiting:
+		lines, err := stops(v.turn.Session, e)
+		v.tell(lines)
+		return err
 	case host.StreamCall:
 		var c host.CallView
-		if err := json.Unmarshal(e.Data, &c); err != nil {
-			return fmt.Errorf("read an event: %w", err)
+		if err := read(e, &c); err != nil {
+			return err
 		}
 		if !c.Decision.Allowed {
 			v.err.linef("vespiary: %s", callLine(c))
 		}
-	case host.StreamEnd:
-		if err := json.Unmarshal(e.Data, &v.turn); err != nil {
-			return fmt.Errorf("read an event: %w", err)
-		}
 	case host.StreamParked:
 		var p host.Parked
-		if err := json.Unmarshal(e.Data, &p); err != nil {
-			return fmt.Errorf("read an event: %w", err)
+		if err := read(e, &p); err != nil {
+			return err
 		}
 		return fmt.Errorf("the session is parked until a person looks: %s", clean(p.Reason))
 	}
 	return nil
+}
+
+// tell says what is no part of the answer.
+func (v *turnView) tell(lines []string) {
+	for _, line := range lines {
+		v.err.linef("vespiary: %s", line)
+	}
 }
 
 // end prints what the events have not, and makes the turn's status the command's.
@@ -143,7 +156,7 @@ func (v *turnView) end() error {
 	}
 	switch t := v.turn; {
 	case t.Status == host.TurnWaiting:
-		v.err.linef("vespiary: session %s waits for %s", t.Session, waitsFor(t.Waiting))
+		v.tell(append([]string{fmt.Sprintf("session %s waits for %s", t.Session, waitsFor(t.Waiting))}, wakes(t.Session, t.Waiting)...))
 	case t.Status != host.TurnDone && t.Error != nil:
 		return fmt.Errorf("turn %d of session %s %s: %s", t.Number, t.Session, t.Status, clean(t.Error.Error()))
 	case t.Status != host.TurnDone:
@@ -169,15 +182,4 @@ func (v *turnView) answer() {
 	if reply != "" {
 		v.out.linef("%s", strings.TrimRight(reply, "\n"))
 	}
-}
-
-func waitsFor(waits []abi.Wait) string {
-	if len(waits) == 0 {
-		return "the next message"
-	}
-	var out []string
-	for _, w := range waits {
-		out = append(out, strings.TrimSpace(string(w.Type)+" "+clean(w.Name)))
-	}
-	return strings.Join(out, " or ")
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/vespiary/vespiary/abi"
 	"github.com/vespiary/vespiary/host"
 )
 
@@ -63,12 +64,44 @@ func (r *runner) sessionsListCommand() *cobra.Command {
 func (r *runner) sessionTable(list []host.Session) error {
 	w := tabwriter.NewWriter(r.out.w, 0, 0, 2, ' ', 0)
 	table := printer{w}
-	table.linef("SESSION\tAGENT\tSTATUS\tTURNS\tTOKENS\tUPDATED")
+	table.linef("SESSION\tAGENT\tSTATUS\tTURNS\tTOKENS\tUPDATED\tWHY")
 	for _, s := range list {
-		table.linef("%s\t%s\t%s\t%d\t%d\t%s", s.ID, s.Agent, s.Status, s.Turns,
-			s.Usage.InputTokens+s.Usage.OutputTokens, s.Updated.Local().Format(time.DateTime))
+		table.linef("%s\t%s\t%s\t%d\t%d\t%s\t%s", s.ID, s.Agent, s.Status, s.Turns,
+			s.Usage.InputTokens+s.Usage.OutputTokens, local(s.Updated), short(why(s)))
 	}
 	return w.Flush()
+}
+
+// why says what stands behind a session's status, "" where nothing does.
+func why(s host.Session) string {
+	switch s.Status {
+	case host.SessionSuspended:
+		return fmt.Sprintf("turn %d waits for %s", s.Ended+1, waitsFor(s.Waiting))
+	case host.SessionWaiting:
+		return "it waits for " + waitsFor(s.Waiting)
+	case host.SessionErased:
+		return "what was said and read in it is gone, its record remains"
+	default:
+		return s.Reason
+	}
+}
+
+// remedies are the commands by which a session that stopped goes on.
+func remedies(s host.Session) []string {
+	switch s.Status {
+	case host.SessionParked:
+		return []string{"let it go on: vespiary sessions resume " + s.ID}
+	case host.SessionSuspended, host.SessionWaiting:
+		out := wakes(s.ID, s.Waiting)
+		for _, w := range s.Waiting {
+			if w.Type == abi.EventApproval {
+				out = append(out, answers(w.Name)...)
+			}
+		}
+		return out
+	default:
+		return nil
+	}
 }
 
 func (r *runner) sessionsCancelCommand() *cobra.Command {

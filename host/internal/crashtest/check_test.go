@@ -107,7 +107,7 @@ func (i *inspection) session(ctx context.Context, s *session) bool {
 			i.wrong("session %s, turn %d is %s: %+v %+v", s.id, r.turn, turn.Status, turn.Error, turn.Content)
 			continue
 		}
-		granted, answered := i.o.granted[mark(s.id, r.turn)]
+		granted, answered := i.o.answers[mark(s.id, r.turn)]
 		if !answered {
 			i.wrong("session %s, turn %d asked nobody before it wrote", s.id, r.turn)
 		}

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -110,10 +111,24 @@ type process struct {
 	self  bool // it reached its fault; valid after done
 }
 
-// start runs a host over a configuration. What it logs is appended to a file.
-func start(t *testing.T, file string, logs *os.File, at *fault) *process {
+// program is what hosts run: this program, or where that has the race detector in it, which
+// takes too long to get to work, the same one without.
+func program(t *testing.T) string {
 	t.Helper()
-	p := &process{cmd: exec.Command(os.Args[0]), ready: make(chan string, 1), done: make(chan struct{})} //nolint:noctx // it is killed, not cancelled
+	if !raced {
+		return os.Args[0]
+	}
+	path := filepath.Join(t.TempDir(), "crash.test")
+	if out, err := exec.CommandContext(t.Context(), "go", "test", "-c", "-o", path, ".").CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	return path
+}
+
+// start runs a host over a configuration. What it logs is appended to a file.
+func start(t *testing.T, program, file string, logs *os.File, at *fault) *process {
+	t.Helper()
+	p := &process{cmd: exec.Command(program), ready: make(chan string, 1), done: make(chan struct{})}
 	p.cmd.Env = append(os.Environ(), childEnv+"="+file)
 	if at != nil {
 		b, err := json.Marshal(at)
@@ -157,12 +172,10 @@ func (p *process) kill() {
 	<-p.done
 }
 
-// lasts tells whether the process is alive after d.
-func (p *process) lasts(d time.Duration) bool {
+// lives returns when the process has died, or after d.
+func (p *process) lives(d time.Duration) {
 	select {
 	case <-p.done:
-		return false
 	case <-time.After(d):
-		return true
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -22,7 +23,7 @@ type office struct {
 
 	mu       sync.Mutex
 	sessions map[string]*session
-	granted  map[string]bool // by session and turn: the answer that was acknowledged
+	answers  map[string]bool // to questions, by session and turn
 	parks    int
 	odd      []string // what should not have been seen
 }
@@ -41,7 +42,7 @@ type round struct {
 }
 
 func newOffice(c *client) *office {
-	return &office{c: c, close: make(chan struct{}), sessions: map[string]*session{}, granted: map[string]bool{}}
+	return &office{c: c, close: make(chan struct{}), sessions: map[string]*session{}, answers: map[string]bool{}}
 }
 
 func (o *office) closed() bool {
@@ -83,6 +84,18 @@ func (o *office) work(ctx context.Context, clients int) {
 	clerks.Wait()
 }
 
+// begun returns when some turn is over: by then the module is compiled.
+func (o *office) begun(ctx context.Context) {
+	for ctx.Err() == nil {
+		list, err := get[struct{ Sessions []host.Session }](ctx, o.c, "/v1/sessions")
+		if err != nil || slices.ContainsFunc(list.Sessions, func(s host.Session) bool { return s.Ended > 0 }) {
+			return
+		}
+		wait(ctx, pause)
+	}
+}
+
+// repeat calls f until ctx ends.
 func repeat(ctx context.Context, every time.Duration, f func(context.Context)) {
 	for ctx.Err() == nil {
 		f(ctx)
@@ -118,6 +131,7 @@ func (o *office) drive(ctx context.Context, name string) error {
 			if err := o.await(ctx, s.id, r.turn); err != nil {
 				return err
 			}
+			wait(ctx, time.Duration(hash(s.id)%4)*250*time.Millisecond) // so that some sessions leave the memory
 		}
 	}
 	for _, r := range s.rounds {
@@ -162,7 +176,7 @@ func (o *office) wake(ctx context.Context, s *session, r *round) error {
 	return err
 }
 
-// await returns when a turn is over.
+// await returns when a turn is over. That of a parked session is not.
 func (o *office) await(ctx context.Context, session string, turn int) error {
 	path := fmt.Sprintf("/v1/sessions/%s/turns/%d", session, turn)
 	for {
@@ -174,6 +188,7 @@ func (o *office) await(ctx context.Context, session string, turn int) error {
 	}
 }
 
+// mark names a turn.
 func mark(session string, turn int) string { return fmt.Sprintf("%s/%d", session, turn) }
 
 // answerQuestions grants most of what is asked, each after a while of its own, and denies
@@ -190,14 +205,11 @@ func (o *office) answerQuestions(ctx context.Context) {
 			continue
 		}
 		grant := seed%5 != 0
+		o.mu.Lock()
+		o.answers[mark(q.Session, q.Turn)] = grant // whether or not the acknowledgement will arrive
+		o.mu.Unlock()
 		a, err := o.c.once(ctx, http.MethodPost, "/v1/approvals/"+url.PathEscape(q.ID), map[string]any{"grant": grant})
-		switch {
-		case err != nil || a.status >= http.StatusInternalServerError:
-		case a.status == http.StatusOK, a.status == http.StatusConflict: // our own answer, whose acknowledgement was lost
-			o.mu.Lock()
-			o.granted[mark(q.Session, q.Turn)] = grant
-			o.mu.Unlock()
-		default:
+		if err == nil && a.status != http.StatusOK && a.status < http.StatusInternalServerError {
 			o.complain("answer approval %s: %d %s", q.ID, a.status, a.body)
 		}
 	}

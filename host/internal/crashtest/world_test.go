@@ -55,7 +55,7 @@ func (w *world) serve(rw http.ResponseWriter, r *http.Request) {
 	if seed%13 == 0 && hits == 1 {
 		panic(http.ErrAbortHandler) // the connection ends without an answer
 	}
-	fmt.Fprint(rw, answer)
+	_, _ = fmt.Fprint(rw, answer) // to whoever is still there
 }
 
 func body(r *http.Request) string {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -27,7 +28,8 @@ type air struct {
 
 // shared is what outlives the passage that began a flight.
 type shared struct {
-	dirty atomic.Bool // ops of recorded results wait for a commit
+	dirty    atomic.Bool // ops of recorded results wait for a commit
+	settling sync.Mutex  // held by who commits them
 
 	mu      sync.Mutex
 	flights map[string]*flight
@@ -41,6 +43,8 @@ type flight struct {
 	waits  bool // it does nothing but wait; guarded by shared.mu, like left
 	left   bool // it was ended while it waited
 	orphan bool // the guest that waited for it was dropped; guarded by shared.mu
+	guest  bool // it activates a guest of its own; guarded by shared.mu
+	by     *Turn
 	done   chan struct{}
 	d      Delivered
 	o      *host.Outcome // nil when nothing was recorded
@@ -82,7 +86,7 @@ func (s *shared) land(f *flight) {
 // tell gives the token if a flight has landed whose guest is not there to see it. The
 // caller holds mu.
 func (s *shared) tell(f *flight) {
-	if !f.orphan || f.o == nil && errors.Is(f.err, host.ErrSuspended) {
+	if !f.orphan || f.o == nil && errors.Is(f.err, host.ErrSuspended) && (f.left || s.below(f)) {
 		return
 	}
 	select {
@@ -91,15 +95,41 @@ func (s *shared) tell(f *flight) {
 	}
 }
 
+// below tells whether a call is under way that a flight's own guest made: when that has
+// landed, the turn goes on. The caller holds mu.
+func (s *shared) below(f *flight) bool {
+	for path, g := range s.flights {
+		if strings.HasPrefix(path, f.path+"/") && !g.over() {
+			return true
+		}
+	}
+	return false
+}
+
+func (f *flight) over() bool {
+	select {
+	case <-f.done:
+		return true
+	default:
+		return false
+	}
+}
+
+// activates notes that the call at path, if it is a flight, has a guest of its own.
+func (s *shared) activates(path string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if f := s.flights[path]; f != nil {
+		f.guest = true
+	}
+}
+
 // adopt notes whether a guest waits for a flight.
 func (s *shared) adopt(f *flight, guest bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	f.orphan = !guest
-	select {
-	case <-f.done:
+	if f.orphan = !guest; f.over() {
 		s.tell(f)
-	default:
 	}
 }
 
@@ -118,9 +148,7 @@ func (s *shared) flying() []*flight {
 	defer s.mu.Unlock()
 	var out []*flight
 	for _, f := range s.flights {
-		select {
-		case <-f.done:
-		default:
+		if !f.over() {
 			out = append(out, f)
 		}
 	}
@@ -134,10 +162,11 @@ func (a *air) enter() {
 	a.guests++
 }
 
-func (a *air) leave() {
+func (a *air) leave(now time.Time) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.guests--
+	a.since = now // whoever waited for it has yet to see that it ended
 }
 
 // block notes that a guest waits from now on; the function that it returns, that it goes on.
@@ -181,17 +210,23 @@ func (a *air) sleeping() bool {
 	}
 }
 
-// until waits for done. It returns false when the guest is dropped before.
+// until waits for done. It returns false when the guest is dropped before, or at the same
+// time: it could call nothing any more.
 func (t *Turn) until(done <-chan struct{}) bool {
 	select { // most calls that are waited for are over soon
 	case <-done:
-		return true
+		return !t.air.sleeping()
 	default:
 	}
 	if t.opt.Patience <= 0 {
 		<-done
 		return true
 	}
+	return t.blocked(done) && !t.air.sleeping()
+}
+
+// blocked waits for done with a guest that counts as blocked meanwhile.
+func (t *Turn) blocked(done <-chan struct{}) bool {
 	now := t.gate.opt.Now
 	defer t.air.block(now())()
 	timer := time.NewTimer(t.opt.Patience)
@@ -213,7 +248,7 @@ type body func(ctx context.Context, f *flight) (Delivered, *host.Outcome, error)
 
 // launch performs a call that may take its time beside the guest, which waits for it.
 func (t *Turn) launch(ctx context.Context, c *host.Call, waits bool, do body) (Delivered, error) {
-	f := &flight{path: c.Path, digest: c.Digest, waits: waits, done: make(chan struct{})}
+	f := &flight{path: c.Path, digest: c.Digest, waits: waits, done: make(chan struct{}), by: t}
 	var own context.Context
 	own, f.cancel = context.WithCancelCause(context.WithoutCancel(ctx))
 	f.stop = context.AfterFunc(ctx, func() { f.cancel(context.Cause(ctx)) })
@@ -239,19 +274,34 @@ func (t *Turn) join(f *flight) (Delivered, error) {
 	if f.stop() { // from here on it depends on the turn alone
 		context.AfterFunc(t.opt.Life, func() { f.cancel(context.Cause(t.opt.Life)) })
 	}
+	t.air.shared.settled(f)
 	return Delivered{}, host.ErrSuspended
 }
 
-// joinAgain waits for a flight that an earlier passage of the turn began.
-func (t *Turn) joinAgain(f *flight, c *host.Call) (Delivered, error) {
-	if f.digest != c.Digest {
-		return Delivered{}, diverged(c, "another request", f.digest)
+// settled waits for a flight whose own guest is dropped with all others: the next passage
+// must not meet it on its way out.
+func (s *shared) settled(f *flight) {
+	s.mu.Lock()
+	guest := f.guest
+	s.mu.Unlock()
+	if guest {
+		<-f.done
 	}
+}
+
+// joinAgain waits for a flight that an earlier passage of the turn began. It returns false
+// for one that was given up with the guests of that passage.
+func (t *Turn) joinAgain(ctx context.Context, f *flight, c *host.Call) (Delivered, bool, error) {
+	if f.digest != c.Digest {
+		return Delivered{}, true, diverged(c, "another request", f.digest)
+	}
+	f.stop = context.AfterFunc(ctx, func() { f.cancel(context.Cause(ctx)) })
 	d, err := t.join(f)
 	if err == nil && f.o != nil {
 		t.account(*f.o)
+		t.concluded(f.path, f.o)
 	}
-	return d, err
+	return d, !errors.Is(err, host.ErrSuspended) || t.air.sleeping(), err
 }
 
 // acts turns a flight that only waited into one that does something. It returns false for
@@ -266,13 +316,13 @@ func (s *shared) acts(f *flight) bool {
 // Landed gives a token when a call has ended that a dropped guest waits for.
 func (t *Turn) Landed() <-chan struct{} { return t.air.shared.landed }
 
-// OnlyWaits tells whether all calls under way do nothing but wait, so that they may be
-// left and made again.
-func (t *Turn) OnlyWaits() bool {
+// OnlyWaits tells how many calls are under way, and whether all of them do nothing but
+// wait, so that they may be left and made again.
+func (t *Turn) OnlyWaits() (calls int, only bool) {
 	flying := t.air.shared.flying()
 	t.air.shared.mu.Lock()
 	defer t.air.shared.mu.Unlock()
-	return !slices.ContainsFunc(flying, func(f *flight) bool { return !f.waits })
+	return len(flying), !slices.ContainsFunc(flying, func(f *flight) bool { return !f.waits })
 }
 
 // Leave ends the calls that only wait, unrecorded. It returns false when one of them, or
@@ -296,9 +346,19 @@ func (t *Turn) Leave() bool {
 	}
 }
 
-// Drain waits until no call of the turn is under way.
+// Drain waits until no call of the turn is under way, and accounts for those that nobody
+// waited for any more.
 func (t *Turn) Drain() {
-	for _, f := range t.air.shared.flying() {
+	s := t.air.shared
+	for _, f := range s.flying() {
 		<-f.done
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for path, f := range s.flights {
+		if p := t.past[path]; f.by != t && f.o != nil && (p == nil || p.outcome == nil) {
+			t.account(*f.o)
+		}
+		delete(s.flights, path)
 	}
 }

@@ -53,7 +53,9 @@ func (t *Turn) do(ctx context.Context, run *host.Run, path, name string, request
 		return d, err
 	}
 	if f := t.air.shared.at(path); f != nil {
-		return t.joinAgain(f, c)
+		if d, joined, err := t.joinAgain(ctx, f, c); joined {
+			return d, err
+		}
 	}
 	if err := t.ends(ctx); err != nil {
 		return d, err
@@ -63,10 +65,9 @@ func (t *Turn) do(ctx context.Context, run *host.Run, path, name string, request
 	}
 	limit, refusal := t.classify(ctx, c)
 	if refusal == nil {
-		refusal = t.authorize(ctx, c)
-	}
-	if t.asks(c) {
-		return t.ask(ctx, c, p, limit)
+		if refusal = t.authorize(ctx, c); t.asks(c) {
+			return t.ask(ctx, c, p, limit)
+		}
 	}
 	if err := t.intend(ctx, c); err != nil {
 		return d, err
@@ -165,7 +166,7 @@ func (t *Turn) perform(ctx context.Context, c *host.Call, limit time.Duration) (
 	if t.rehearses(c) {
 		return t.refuse(ctx, c, &abi.Error{Code: abi.CodeUnavailable, Message: c.Name + " is allowed, and is not performed in a rehearsal"})
 	}
-	callCtx, cancel := within(ctx, c, limit)
+	callCtx, cancel := within(ctx, c, t.rest(c, limit))
 	defer cancel()
 	c.Emit, c.Settle = t.emitter(c), t.settle
 	callCtx, done := t.gate.opt.Observer.StartCall(callCtx, c)
@@ -225,6 +226,15 @@ func within(ctx context.Context, c *host.Call, limit time.Duration) (context.Con
 	return context.WithTimeout(ctx, defaultLimit)
 }
 
+// rest is what is left of a call's limit: one that only waits goes on waiting when it is
+// made again.
+func (t *Turn) rest(c *host.Call, limit time.Duration) time.Duration {
+	if limit <= 0 || !c.Class.Waits {
+		return limit
+	}
+	return max(limit-t.gate.opt.Now().Sub(c.Begun), 1)
+}
+
 func codeOf(e *abi.Error) abi.Code {
 	if e == nil {
 		return ""
@@ -265,6 +275,7 @@ func (t *Turn) record(ctx context.Context, c *host.Call, kind host.EntryKind, r 
 		}
 	}
 	t.account(o)
+	t.concluded(c.Path, &o)
 	return Delivered{Result: b, Time: e.Time, Seq: e.Seq}, &o, nil
 }
 
@@ -278,7 +289,10 @@ func tooLarge(call, what string, size int) string {
 // settle makes the writes of earlier calls visible: they wait in the journal for the
 // next commit.
 func (t *Turn) settle(ctx context.Context) error {
-	if !t.air.shared.dirty.Swap(false) {
+	s := t.air.shared
+	s.settling.Lock() // who finds nothing to commit must not read before the one who commits
+	defer s.settling.Unlock()
+	if !s.dirty.Swap(false) {
 		return nil
 	}
 	if err := t.opt.Journal.Commit(ctx); err != nil {

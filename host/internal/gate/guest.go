@@ -41,6 +41,7 @@ type started struct {
 // Guest begins an activation whose clock starts at begun.
 func (t *Turn) Guest(run *host.Run, begun time.Time) *Guest {
 	t.air.enter()
+	t.air.shared.activates(run.Path)
 	return &Guest{turn: t, run: run, clock: begun, started: map[int]*started{}}
 }
 
@@ -79,6 +80,8 @@ func (g *Guest) Reply(ctx context.Context, reply []byte) error {
 	}
 	return nil
 }
+
+func (t *Turn) leave() { t.air.leave(t.gate.opt.Now()) }
 
 // next is the path of the guest's next call.
 func (g *Guest) next() string {
@@ -132,7 +135,7 @@ func (g *Guest) Finish(context.Context) error {
 // not left to the turn. The context of its calls must have ended, or the guest have been
 // dropped.
 func (g *Guest) Drain() {
-	g.ended.Do(g.turn.air.leave)
+	g.ended.Do(g.turn.leave)
 	for _, s := range g.started {
 		<-s.done
 	}
@@ -152,7 +155,7 @@ func (g *Guest) start(ctx context.Context, request []byte) ([]byte, error) {
 	g.turn.air.enter()
 	go func() {
 		defer close(s.done)
-		defer g.turn.air.leave()
+		defer g.turn.leave()
 		s.d, s.err = g.turn.Do(ctx, g.run, s.path, in.Name, in.Request)
 	}()
 	return ok(abi.Started{ID: id})

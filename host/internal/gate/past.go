@@ -131,15 +131,25 @@ func (t *Turn) Finish() error {
 	return nil
 }
 
-// answered tells whether a call lies below one that the journal answered: what a tool
-// did is not done again when its result is on record.
+// answered tells whether a call lies below one that the journal answered, or that failed
+// now: what a tool did is not done again when its result is on record, nor when the tool
+// is refused or ended before it got there.
 func (t *Turn) answered(path string) bool {
 	for i := strings.LastIndexByte(path, '/'); i > 0; i = strings.LastIndexByte(path[:i], '/') {
-		if p := t.past[path[:i]]; p != nil && p.reached && p.outcome != nil {
+		if p := t.past[path[:i]]; p != nil && p.reached && p.outcome != nil || t.failed[path[:i]] {
 			return true
 		}
 	}
 	return false
+}
+
+// concluded notes how a call ended that the journal did not answer.
+func (t *Turn) concluded(path string, o *host.Outcome) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if o.Code != "" {
+		t.failed[path] = true
+	}
 }
 
 // recover says how a call goes on whose intent is on record and whose result is

@@ -65,12 +65,13 @@ type Turn struct {
 	used     abi.Usage
 	calls    int64 // performed
 	refused  int64
-	reserved int64 // tokens of calls under way
+	reserved int64           // tokens of calls under way
+	failed   map[string]bool // calls that failed in this passage, by path
 }
 
 // Begin starts the passage of a turn.
 func (g *Gate) Begin(opt TurnOptions) (*Turn, error) {
-	t := &Turn{gate: g, opt: opt, label: opt.Label, past: map[string]*past{}, air: newAir()}
+	t := &Turn{gate: g, opt: opt, label: opt.Label, past: map[string]*past{}, air: newAir(), failed: map[string]bool{}}
 	if opt.From != nil {
 		t.air = opt.From.air.again()
 	}

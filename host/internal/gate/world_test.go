@@ -40,6 +40,8 @@ const policies = `
 @id("reads") permit (principal, action == Action::"fileRead", resource);
 @id("writes") permit (principal, action == Action::"fileWrite", resource) unless { resource.path == "locked" };
 @id("locked") forbid (principal, action == Action::"fileWrite", resource) when { resource.path == "locked" };
+@id("ask") @needs_approval("asking") forbid (principal, action == Action::"fileWrite", resource)
+  when { resource.path == "ask" } unless { context has approval && context.approval.digest == context.argsDigest };
 @id("speaks") permit (principal, action in [Action::"emit", Action::"reply"], resource);
 @id("thinks") permit (principal, action == Action::"callModel", resource);
 @id("shallow") forbid (principal, action == Action::"fileRead", resource) when { principal.depth > 0 && resource.path == "private" };

@@ -24,6 +24,7 @@ type arena struct {
 	input  blockRef // what input_* read
 	output blockRef
 	failed uint64 // block with the guest's error message, or 0
+	moved  uint64 // bytes that were cleared, copied or looked at since the last bill
 }
 
 type block struct {
@@ -110,12 +111,20 @@ func (a *arena) reuse(class int) *block {
 	return b
 }
 
+// bill returns what the guest owes since the last one, in units of fuel.
+func (a *arena) bill() uint64 {
+	units := a.moved / bytesPerUnit
+	a.moved = 0
+	return units
+}
+
 // zeroed is alloc with a cleared block.
 func (a *arena) zeroed(n uint64) uint64 {
 	off := a.alloc(n)
 	if off != 0 {
 		_, size := sizeClass(n)
 		clear(a.mem[off : off+size])
+		a.moved += size
 	}
 	return off
 }
@@ -174,6 +183,7 @@ func (a *arena) read(off uint64) ([]byte, error) {
 	if i < 0 {
 		return nil, &rangeError{"use of a block", off, 0, uint64(len(a.mem))}
 	}
+	a.moved += a.blocks[i].used
 	return a.mem[off : off+a.blocks[i].used], nil
 }
 
@@ -190,6 +200,7 @@ func (a *arena) write(b []byte) (uint64, error) {
 	_, size := sizeClass(uint64(len(b)))
 	granted := a.mem[off : off+size]
 	clear(granted[copy(granted, b):])
+	a.moved += size
 	return off, nil
 }
 
@@ -197,7 +208,7 @@ func (a *arena) write(b []byte) (uint64, error) {
 func (a *arena) setInput(b []byte) error {
 	a.reset()
 	off, err := a.write(b)
-	a.input = blockRef{off, uint64(len(b))}
+	a.input, a.moved = blockRef{off, uint64(len(b))}, 0
 	return err
 }
 

@@ -32,8 +32,9 @@ func (c Config) world(faults *slog.Logger) world {
 
 // moduleConfig gives a guest its clock, randomness and output, and nothing else.
 // Sleep runs under the context of the call under way, and calls end when that is
-// done, because a guest that woke up would go on for a while.
-func (c Config) moduleConfig(current func() context.Context, end func(error)) wazero.ModuleConfig {
+// done, because a guest that woke up would go on for a while. Pay is told what
+// printing costs, in units of fuel.
+func (c Config) moduleConfig(current func() context.Context, end func(error), pay func(units uint64)) wazero.ModuleConfig {
 	sleep := c.Sleep
 	if sleep == nil {
 		sleep = sleepReal
@@ -54,8 +55,8 @@ func (c Config) moduleConfig(current func() context.Context, end func(error)) wa
 			}
 		}).
 		WithOsyield(goruntime.Gosched).
-		WithStdout(&lineLogger{level: slog.LevelInfo, log: c.Log}).
-		WithStderr(&lineLogger{level: slog.LevelWarn, log: c.Log})
+		WithStdout(&lineLogger{level: slog.LevelInfo, log: c.Log, pay: pay}).
+		WithStderr(&lineLogger{level: slog.LevelWarn, log: c.Log, pay: pay})
 }
 
 func sleepReal(ctx context.Context, d time.Duration) {
@@ -68,10 +69,12 @@ func sleepReal(ctx context.Context, d time.Duration) {
 }
 
 // lineLogger passes what a guest prints to its log, a line at a time. A line
-// without end is passed on in pieces.
+// without end is passed on in pieces. A guest pays for each line whether it is
+// passed on or not, so that its fuel does not depend on who listens.
 type lineLogger struct {
 	level slog.Level
 	log   func(slog.Level, string)
+	pay   func(units uint64)
 	line  []byte
 }
 
@@ -79,18 +82,24 @@ const maxLine = 8 << 10
 
 // Write implements io.Writer.
 func (l *lineLogger) Write(b []byte) (int, error) {
-	if l.log == nil {
-		return len(b), nil
-	}
 	n := len(b)
+	l.pay(1 + uint64(n)/bytesPerUnit)
 	for len(b) > 0 {
-		part, rest, ended := bytes.Cut(b, []byte("\n"))
-		if room := maxLine - len(l.line); len(part) >= room {
-			part, rest, ended = b[:room], b[room:], true
+		// No more than what fits is searched, or a long line would be searched again
+		// for each of its pieces.
+		near := b[:min(len(b), maxLine-len(l.line))]
+		part, _, ended := bytes.Cut(near, []byte("\n"))
+		rest := b[len(part):]
+		if ended {
+			rest = rest[1:]
 		}
 		l.line = append(l.line, part...)
+		ended = ended || len(l.line) == maxLine
 		if ended {
-			l.log(l.level, string(l.line))
+			l.pay(1)
+			if l.log != nil {
+				l.log(l.level, string(l.line))
+			}
 			l.line = l.line[:0]
 		}
 		b = rest

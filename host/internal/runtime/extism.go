@@ -224,7 +224,7 @@ func (m *extismModule) Instantiate(ctx context.Context, c Config) (Instance, err
 	}
 	i := &extismInstance{module: m, world: c.world(m.engine.opts.Log), ctx: ctx}
 	i.free = func() { i.release(context.WithoutCancel(ctx)) }
-	config := c.moduleConfig(func() context.Context { return i.ctx }, i.abort) //nolint:contextcheck // sleep has the call's
+	config := c.moduleConfig(func() context.Context { return i.ctx }, i.abort, func(uint64) {}) //nolint:contextcheck // sleep has the call's
 	p, err := m.plugin.Instance(withInstance(ctx, i), extism.PluginInstanceConfig{ModuleConfig: config})
 	if err != nil {
 		i.close()

@@ -22,9 +22,10 @@ type Fuel interface {
 	Draw(used int64) (int64, error)
 }
 
-// fuelSlice is how much a guest uses before it yields: a tenth of a millisecond or
-// so, in which no other goroutine gets its thread and no context ends it.
-const fuelSlice = 100_000
+// fuelSlice is how much a guest uses before it yields: some ten microseconds, and a
+// tenth of a second in one that chooses what is slow and costs little. Meanwhile no
+// other goroutine gets its thread and no context ends it.
+const fuelSlice = 20_000
 
 // meter gives a guest its fuel and books what it uses. What an instance is given
 // beyond a slice stays with the account, so that where a guest ends depends on
@@ -95,13 +96,43 @@ func (m *meter) end() {
 	}
 }
 
+// bytesPerUnit is how much the host moves for a guest for a unit of fuel: as much as
+// the guest itself (package prepare).
+const bytesPerUnit = 1 << 10
+
+// spend takes fuel for what the host does for the guest, because a guest that has the
+// host work could go on for ever between two yields of its own. Every function that
+// calls one has a probe, so that the tank is there.
+func (i *nativeInstance) spend(units uint64) error {
+	if units == 0 || i.meter.tank == nil {
+		return nil
+	}
+	left := int64(i.meter.tank.Get()) - int64(units) //nolint:gosec // units are of memory, of which there are 32 bits
+	i.meter.tank.Set(api.EncodeI64(left))
+	if left >= 0 {
+		return nil
+	}
+	return i.yield(i.ctx)
+}
+
+// pay is spend for functions that cannot return an error.
+func (i *nativeInstance) pay(units uint64) {
+	if err := i.spend(units); err != nil {
+		i.abort(err)
+	}
+}
+
 // yield implements prepare.MeterYield, which a guest calls when its tank is
 // empty: time for others, and to look whether it may go on.
 func yield(ctx context.Context, i *nativeInstance, guest api.Module, _ []uint64) error {
+	i.meter.attach(guest) // a start function may run before the guest is known
+	return i.yield(ctx)
+}
+
+func (i *nativeInstance) yield(ctx context.Context) error {
 	goruntime.Gosched()
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	i.meter.attach(guest) // a start function may run before the guest is known
 	return i.meter.refill()
 }

@@ -3,10 +3,12 @@ package runtime_test
 import (
 	"context"
 	"errors"
+	"log/slog"
 	goruntime "runtime"
 	"sync"
 	"testing"
 
+	"github.com/vespiary/vespiary/abi"
 	"github.com/vespiary/vespiary/host/internal/runtime"
 	. "github.com/vespiary/vespiary/host/internal/runtime/wasm/wasmtest"
 )
@@ -119,4 +121,52 @@ func TestSpinningGuests(t *testing.T) {
 	}
 	cancel()
 	all.Wait()
+}
+
+// TestHostWorkCosts: what a guest has the host do for it is paid for, or it could go
+// on for ever between two yields. Whether anybody listens makes no difference.
+func TestHostWorkCosts(t *testing.T) {
+	const wasi, size = "wasi_snapshot_preview1", 8 << 20
+	number := func(n int64) []byte { return Join([]byte{I32Const}, S64(n)) }
+	block := Join([]byte{I64Const}, S64(size))
+	iov := Join([]byte{0, 0, 0, 0}, []byte{0, 0, 0x80, 0}) // size bytes at 0
+	tests := map[string]struct {
+		function Import
+		args     []byte
+		least    int64 // units
+	}{
+		"alloc":     {ImportFunc(abi.NamespaceEnv, "alloc", []byte{I64}, []byte{I64}), block, size >> 10},
+		"block_new": {ImportFunc(abi.NamespaceMem, "block_new", []byte{I32, I32}, []byte{I64}), Join(number(0), number(size)), size >> 10},
+		"random":    {ImportFunc(wasi, "random_get", []byte{I32, I32}, []byte{I32}), Join(number(0), number(size)), size >> 10},
+		"path":      {ImportFunc(wasi, "path_unlink_file", []byte{I32, I32, I32}, []byte{I32}), Join(number(3), number(0), number(size)), size >> 10},
+		"poll":      {ImportFunc(wasi, "poll_oneoff", []byte{I32, I32, I32, I32}, []byte{I32}), Join(number(0), number(6<<20), number(100_000), number(10<<20)), 48 * 100_000 >> 10},
+		"vectors":   {ImportFunc(wasi, "fd_read", []byte{I32, I32, I32, I32}, []byte{I32}), Join(number(0), number(1<<20), number(1<<19), number(10<<20)), 8 << 19 >> 10},
+		"print":     {ImportFunc(wasi, "fd_write", []byte{I32, I32, I32, I32}, []byte{I32}), Join(number(1), number(9<<20), number(1), number(10<<20)), size>>10 + 1000},
+	}
+	e := newEngine(t, runtime.NewNative, options(t))
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			m := load(t, e, Guest{
+				Imports: []Import{test.function}, Memory: Join([]byte{0}, U32(256)),
+				Data: [][]byte{Join([]byte{0, I32Const}, S64(9<<20), []byte{End}, U32(8), iov)},
+				Code: Join(test.args, []byte{Call, 0, Drop}),
+			}.Bytes())
+			c := config()
+			whole := instantiate(t, m, c)
+			must(t, whole, "run", nil)
+			c.Log = func(slog.Level, string) {}
+			heard := instantiate(t, m, c)
+			must(t, heard, "run", nil)
+			if got := whole.Fuel(); got < test.least || got > test.least+1000 || got != heard.Fuel() {
+				t.Errorf("it costs %d units, and %d with a listener, want about %d", got, heard.Fuel(), test.least)
+			}
+			b := &budget{left: test.least / 2}
+			c.Fuel = b
+			_, err := instantiate(t, m, c).Call(t.Context(), "run", nil)
+			wantTrap(t, err, "the host stopped it", errBroke)
+			if b.left != 0 {
+				t.Errorf("%d units are left", b.left)
+			}
+		})
+	}
 }

@@ -27,6 +27,7 @@ func guarded(f hostFunc) api.GoModuleFunc {
 		if err := f(ctx, i, guest, stack); err != nil {
 			i.abort(err)
 		}
+		i.pay(i.arena.bill())
 	}
 }
 

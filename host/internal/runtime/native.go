@@ -307,7 +307,11 @@ func hostModules(ctx context.Context, r wazero.Runtime, capabilities []string) e
 			return s.run(ctx, &i.world, &i.arena, stack)
 		}))
 	}
-	for _, b := range builders {
+	for namespace, b := range builders {
+		ctx := ctx
+		if namespace == namespaceWASI {
+			ctx = experimental.WithFunctionListenerFactory(ctx, toll{})
+		}
 		if _, err := b.Instantiate(ctx); err != nil {
 			return err
 		}

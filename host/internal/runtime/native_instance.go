@@ -156,7 +156,7 @@ func (i *nativeInstance) instantiate(ctx context.Context, c Config) error {
 		i.memory = &counted{Memory: image.NewMemory(min(most, limit)), sum: &i.module.engine.memory}
 		return i.memory
 	})
-	config := c.moduleConfig(func() context.Context { return i.ctx }, i.abort) //nolint:contextcheck // sleep has the call's
+	config := c.moduleConfig(func() context.Context { return i.ctx }, i.abort, i.pay) //nolint:contextcheck // sleep has the call's
 	cctx := withInstance(experimental.WithMemoryAllocator(ctx, allocator), i)
 	var err error
 	i.guest, err = i.module.code.runtime.InstantiateModule(cctx, i.module.code.compiled, config)

@@ -2,8 +2,10 @@ package runtime
 
 import (
 	"context"
+	"strings"
 
 	"github.com/tetratelabs/wazero/api"
+	"github.com/tetratelabs/wazero/experimental"
 
 	"github.com/vespiary/vespiary/host/internal/runtime/wasm"
 )
@@ -40,3 +42,63 @@ func standardStream(_ context.Context, _ api.Module, stack []uint64) {
 		stack[0] = errnoBadFile
 	}
 }
+
+// toll makes a guest pay for what it has functions of WASI look at, which wazero
+// knows nothing of. Only functions with an argument that is a length are listened to.
+type toll struct{}
+
+// NewFunctionListener implements experimental.FunctionListenerFactory.
+func (toll) NewFunctionListener(f api.FunctionDefinition) experimental.FunctionListener {
+	var all lengths
+	for n, name := range f.ParamNames() {
+		if size := sizeOf(name); size > 0 {
+			all = append(all, length{n, size})
+		}
+	}
+	if all == nil {
+		return nil
+	}
+	return all
+}
+
+// sizeOf is how many bytes an argument with this name counts, 0 if it is no length.
+func sizeOf(name string) uint64 {
+	switch {
+	case strings.HasPrefix(name, "result."): // where to put something
+	case name == "nsubscriptions":
+		return 48
+	case strings.HasPrefix(name, "iovs_"), strings.HasPrefix(name, "ri_data_"), strings.HasPrefix(name, "si_data_"):
+		return 8
+	case strings.HasSuffix(name, "_len"):
+		return 1
+	}
+	return 0
+}
+
+// length is an argument that counts things of a size in bytes.
+type length struct {
+	arg  int
+	size uint64
+}
+
+// lengths are those of one function.
+type lengths []length
+
+// Before implements experimental.FunctionListener.
+func (l lengths) Before(ctx context.Context, guest api.Module, _ api.FunctionDefinition, args []uint64, _ experimental.StackIterator) {
+	i, ok := ctx.Value(instanceKey{}).(*nativeInstance)
+	if !ok || guest.Memory() == nil {
+		return
+	}
+	sum, most := uint64(0), uint64(guest.Memory().Size())
+	for _, n := range l {
+		sum += min(uint64(api.DecodeU32(args[n.arg]))*n.size, most)
+	}
+	i.pay(sum / bytesPerUnit)
+}
+
+// After implements experimental.FunctionListener.
+func (lengths) After(context.Context, api.Module, api.FunctionDefinition, []uint64) {}
+
+// Abort implements experimental.FunctionListener.
+func (lengths) Abort(context.Context, api.Module, api.FunctionDefinition, error) {}

@@ -76,9 +76,17 @@ func (a *actor) idleAfter() time.Duration {
 func newActor(s *Service, log Log, open host.Open) *actor {
 	return &actor{
 		svc: s, log: log, open: open, head: open.Session, gone: make(chan struct{}),
-		wakeup: make(chan struct{}, 1), waits: map[string][]abi.Wait{},
-		label: abi.Label{Integrity: abi.Trusted, Readers: []string{open.Session.Owner}},
+		wakeup: make(chan struct{}, 1), waits: map[string][]abi.Wait{}, label: labelOf(open.Session),
 	}
+}
+
+// labelOf is what a session carries into its next turn. One that was imported is untrusted
+// before its first turn ends.
+func labelOf(head host.Session) abi.Label {
+	if head.Ended > 0 || len(head.Label.Sources) > 0 {
+		return head.Label
+	}
+	return abi.Label{Integrity: abi.Trusted, Readers: []string{head.Owner}}
 }
 
 func (a *actor) id() string { return a.open.Session.Tenant + "/" + a.open.Session.ID }
@@ -306,8 +314,6 @@ func (a *actor) fill(ctx context.Context) error {
 			return err
 		}
 	}
-	if head.Ended > 0 {
-		a.label = head.Label
-	}
+	a.label = labelOf(head)
 	return nil
 }

@@ -84,7 +84,11 @@ func (a *actor) answerOf(ctx context.Context, q host.Approval) (host.Approval, e
 		select {
 		case <-news:
 		case <-expires.C:
-			return a.concludeApproval(ctx, got, host.ApprovalExpired, "", "")
+			got, err = a.concludeApproval(ctx, got, host.ApprovalExpired, "", "")
+			if !errors.Is(err, store.ErrFull) {
+				return got, err
+			}
+			expires.Reset(spaceAgain)
 		case <-ctx.Done():
 			return got, ctx.Err()
 		}
@@ -149,7 +153,11 @@ func (s *Service) Approvals(ctx context.Context, c host.Caller, f host.ApprovalF
 		want = host.ApprovalPending
 	}
 	out := []host.Approval{}
-	for _, q := range s.questions(ctx, c.Tenant) {
+	all, err := s.questions(ctx, c.Tenant)
+	if err != nil {
+		return nil, err
+	}
+	for _, q := range all {
 		q = s.current(ctx, q)
 		if q.Status == want && (f.Session == "" || q.Session == f.Session) && s.mayApprove(ctx, c, q) {
 			out = append(out, q)
@@ -160,9 +168,9 @@ func (s *Service) Approvals(ctx context.Context, c host.Caller, f host.ApprovalF
 }
 
 // questions reads all approvals of a tenant.
-func (s *Service) questions(ctx context.Context, tenant string) []host.Approval {
+func (s *Service) questions(ctx context.Context, tenant string) ([]host.Approval, error) {
 	var out []host.Approval
-	_ = s.opt.Store.View(ctx, func(tx store.Tx) error {
+	err := s.opt.Store.View(ctx, func(tx store.Tx) error {
 		for item, err := range tx.Scan(store.Query{Prefix: approvalKey(tenant, "")}) {
 			if err != nil {
 				return err
@@ -174,7 +182,7 @@ func (s *Service) questions(ctx context.Context, tenant string) []host.Approval 
 		}
 		return nil
 	})
-	return out
+	return out, err
 }
 
 // current is a question as it is now: one that nobody waits for is void.

@@ -144,14 +144,11 @@ func (a *actor) revert(ctx context.Context, o *outline, to uint64) error {
 		return err
 	}
 	a.head = head
-	if o.label != nil {
-		a.label = *o.label
-	}
 	return nil
 }
 
 // forget returns the ops that take away what later entries left beside the journal: the
-// places of later turns, and what is unsettled of them.
+// places of later turns, what is unsettled of them, and questions.
 func (a *actor) forget(ctx context.Context, o *outline, to uint64) ([]store.Op, error) {
 	tenant, id := a.open.Session.Tenant, a.open.Session.ID
 	var ops []store.Op
@@ -167,25 +164,18 @@ func (a *actor) forget(ctx context.Context, o *outline, to uint64) ([]store.Op, 
 	if err != nil {
 		return nil, err
 	}
-	hidden := map[string]bool{}
-	asked := map[string]bool{}
-	for e, err := range a.svc.opt.Journals.Read(ctx, tenant, id, to+1) {
-		if err != nil {
-			return nil, err
-		}
-		switch e.Kind {
-		case host.EntryUnknown, host.EntryResult:
-			hidden[e.Path] = true
-		case host.EntryApproval:
-			var q host.Approval
-			if json.Unmarshal(e.Body, &q) == nil {
-				asked[q.ID] = true
-			}
-		default: // the others leave nothing beside the journal
-		}
+	hidden, asked, err := a.hidden(ctx, to)
+	if err != nil {
+		return nil, err
 	}
-	for id := range asked {
-		ops = append(ops, store.Op{Key: approvalKey(tenant, id)})
+	questions, err := a.svc.questions(ctx, tenant)
+	if err != nil {
+		return nil, err
+	}
+	for _, q := range questions {
+		if asked[q.ID] || q.Session == id && q.Status == host.ApprovalPending { // it is asked anew in the new epoch
+			ops = append(ops, store.Op{Key: approvalKey(tenant, q.ID)})
+		}
 	}
 	prefix := []byte(unsettledPrefix + tenant + "/" + id + "/")
 	err = a.svc.eachUnsettled(ctx, prefix, func(key []byte, u host.Unsettled) {
@@ -194,4 +184,26 @@ func (a *actor) forget(ctx context.Context, o *outline, to uint64) ([]store.Op, 
 		}
 	})
 	return ops, err
+}
+
+// hidden returns the paths of the calls that ended after an entry, and the ids of the
+// questions that were asked or answered.
+func (a *actor) hidden(ctx context.Context, to uint64) (paths, asked map[string]bool, err error) {
+	paths, asked = map[string]bool{}, map[string]bool{}
+	for e, err := range a.svc.opt.Journals.Read(ctx, a.open.Session.Tenant, a.open.Session.ID, to+1) {
+		if err != nil {
+			return nil, nil, err
+		}
+		switch e.Kind {
+		case host.EntryUnknown, host.EntryResult:
+			paths[e.Path] = true
+		case host.EntryApproval:
+			var q host.Approval
+			if json.Unmarshal(e.Body, &q) == nil {
+				asked[q.ID] = true
+			}
+		default: // the others leave nothing beside the journal
+		}
+	}
+	return paths, asked, nil
 }

@@ -84,13 +84,12 @@ func (a *actor) suspend(path string, waits []abi.Wait) {
 	a.svc.hub.wake(a.id())
 }
 
-// suspended returns what the turn's calls wait for.
-func (a *actor) suspended() []abi.Wait {
+// suspended returns what the turn's calls wait for, and how many of them do.
+func (a *actor) suspended() (waits []abi.Wait, calls int) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	var out []abi.Wait
 	for _, w := range a.waits {
-		out = append(out, w...)
+		waits = append(waits, w...)
 	}
-	return out
+	return waits, len(a.waits)
 }

@@ -3,6 +3,7 @@ package session
 import (
 	"context"
 	"encoding/json"
+	"slices"
 	"time"
 
 	"github.com/vespiary/vespiary/abi"
@@ -103,7 +104,7 @@ func (w await) Perform(ctx context.Context, c *host.Call) (host.Output, error) {
 		return host.Output{}, &abi.Error{Code: abi.CodeUnavailable, Message: "await: there is no turn to suspend"}
 	}
 	waits := moments(in.For, c.Begun)
-	t.actor.suspend(c.Path, waits)
+	t.actor.suspend(c.Path, before(ctx, waits))
 	defer t.actor.suspend(c.Path, nil)
 	event, turn, err := t.actor.until(ctx, waits)
 	if err != nil {
@@ -112,6 +113,22 @@ func (w await) Perform(ctx context.Context, c *host.Call) (host.Output, error) {
 	b, err := json.Marshal(event)
 	labels := abi.Labels{"": {Integrity: abi.Trusted, Sources: []string{"user:" + c.Run.User}}}
 	return host.Output{OK: b, Labels: labels, Consumes: turn}, err
+}
+
+// before gives the waits the moment of the call's time limit, if it has one: until then
+// they last at most.
+func before(ctx context.Context, waits []abi.Wait) []abi.Wait {
+	by, limited := ctx.Deadline()
+	if !limited {
+		return waits
+	}
+	out := slices.Clone(waits)
+	for i, w := range out {
+		if w.At.IsZero() || by.Before(w.At) {
+			out[i].At = by.UTC()
+		}
+	}
+	return out
 }
 
 // moments gives each timer its moment, counted from when the call first began.

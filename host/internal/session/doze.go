@@ -25,6 +25,11 @@ func (a *actor) doze(ctx context.Context, q *queued, p *passing) error {
 	idle := time.NewTimer(a.idleAfter())
 	defer idle.Stop()
 	for {
+		if a.stopping() { // it should leave the memory now
+			if slept, err := a.sleep(ctx, q, p); slept || err != nil {
+				return err
+			}
+		}
 		select {
 		case <-p.passage.Landed():
 			return nil
@@ -34,14 +39,11 @@ func (a *actor) doze(ctx context.Context, q *queued, p *passing) error {
 			}
 			return nil // its calls are, or will be, cancelled: the guest is to see that
 		case <-a.wakeup:
-			if !a.stopping() {
-				continue
-			}
 		case <-idle.C:
 			idle.Reset(a.idleAfter())
-		}
-		if slept, err := a.sleep(ctx, q, p); slept || err != nil {
-			return err
+			if slept, err := a.sleep(ctx, q, p); slept || err != nil {
+				return err
+			}
 		}
 	}
 }
@@ -56,10 +58,14 @@ func (a *actor) stopping() bool {
 // sleep takes the session out of memory, unless something of it still runs. It returns
 // true with a nil error when the turn can go on instead.
 func (a *actor) sleep(ctx context.Context, q *queued, p *passing) (bool, error) {
-	if !p.passage.OnlyWaits() {
+	calls, only := p.passage.OnlyWaits()
+	waits, waiting := a.suspended()
+	switch {
+	case calls == 0: // nothing is under way that could wake it
+		return true, nil
+	case !only || waiting < calls: // something runs, or has yet to say what it waits for
 		return false, nil
 	}
-	waits := a.suspended()
 	if !p.passage.Leave() {
 		return true, nil // one of them is over
 	}

@@ -294,7 +294,7 @@ func TestUnsettled(t *testing.T) {
 		t.Fatalf("got %+v", got)
 	}
 	list, err := w.service.Unsettled(t.Context(), caller)
-	if err != nil || len(list) != 1 || list[0].Path != "1/1" || list[0].Action != "fileWrite" {
+	if err != nil || len(list) != 1 || list[0].Path != "1/1" || list[0].Seq == 0 || list[0].Action != "fileWrite" {
 		t.Fatalf("unsettled: %+v %v", list, err)
 	}
 	if _, err := w.service.Settle(t.Context(), caller, turn.Session, host.Settlement{Path: "1/1", Outcome: "perhaps"}); host.CodeOf(err) != host.ErrInvalid {

@@ -3,17 +3,24 @@ package session
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/vespiary/vespiary/host"
+	"github.com/vespiary/vespiary/host/store"
 	"github.com/vespiary/vespiary/memory"
 )
 
 // Erase destroys a session's key: what was said, read and remembered in it cannot be read
 // again, by anybody. Its entries stay, and their chain verifies.
 func (s *Service) Erase(ctx context.Context, c host.Caller, session string) (host.Session, error) {
-	if head, err := s.Get(ctx, c, session); err != nil || head.Status == host.SessionErased {
+	head, err := s.Get(ctx, c, session)
+	if err != nil {
 		return head, err
+	}
+	if head.Status == host.SessionErased { // perhaps not to its end
+		return head, s.wipe(ctx, head)
 	}
 	return s.onActor(ctx, c, session, "erase", func(ctx context.Context, a *actor) error {
 		a.mu.Lock()
@@ -35,12 +42,37 @@ func (a *actor) erase(ctx context.Context, by host.Caller) error {
 	if err != nil {
 		return err
 	}
-	if _, err := a.log.AppendNow(ctx, host.Entry{Kind: host.EntryErase}, host.Erased{By: by}, nil, op); err != nil {
+	mark := store.Op{Key: wipeKey(head.Tenant, head.ID), Value: []byte{}}
+	if _, err := a.log.AppendNow(ctx, host.Entry{Kind: host.EntryErase}, host.Erased{By: by}, nil, op, mark); err != nil {
 		return err
 	}
 	a.head, a.queue, a.dormant, a.retired = head, nil, nil, true
 	a.busy.Store(false)
 	return nil
+}
+
+// wipeKey marks a session that is erased, and whose key may still be there.
+func wipeKey(tenant, session string) []byte { return []byte(wipePrefix + tenant + "/" + session) }
+
+const wipePrefix = "wipe/"
+
+// finishWipes goes on with the erasures that earlier hosts began.
+func (s *Service) finishWipes(ctx context.Context) error {
+	var marked []host.Session
+	err := s.opt.Store.View(ctx, func(tx store.Tx) error {
+		for item, err := range tx.Scan(store.Query{Prefix: []byte(wipePrefix), KeysOnly: true}) {
+			if err != nil {
+				return err
+			}
+			tenant, id, _ := strings.Cut(strings.TrimPrefix(string(item.Key), wipePrefix), "/")
+			marked = append(marked, host.Session{Tenant: tenant, ID: id})
+		}
+		return nil
+	})
+	for _, head := range marked {
+		err = errors.Join(err, s.wipe(ctx, head))
+	}
+	return err
 }
 
 // wipe destroys the key and deletes what is not part of the journal. It is repeated when
@@ -55,7 +87,8 @@ func (s *Service) wipe(ctx context.Context, head host.Session) error {
 			return err
 		}
 	}
-	return nil
+	_, err := s.opt.Store.Commit(ctx, store.Batch{Ops: []store.Op{{Key: wipeKey(head.Tenant, head.ID)}}})
+	return err
 }
 
 func unsettledOf(head host.Session) []byte {

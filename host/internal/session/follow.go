@@ -15,7 +15,7 @@ func (s *Service) Await(ctx context.Context, c host.Caller, session string, turn
 	for {
 		news := s.hub.news(c.Tenant + "/" + session)
 		t, err := s.Turn(ctx, c, session, turn)
-		if err != nil || t.Status.Over() || len(t.Waiting) > 0 {
+		if err != nil || t.Status.Over() || t.Status == host.TurnParked || len(t.Waiting) > 0 {
 			return t, err
 		}
 		select {
@@ -77,14 +77,26 @@ func (s *Service) project(ctx context.Context, head host.Session, t *turnView) (
 		Waiting: t.ended.Waiting, Error: t.ended.Error, Usage: t.ended.Usage,
 	}
 	if head.Status == host.SessionParked && !t.status.Over() {
-		out.Status, out.Error = host.TurnFailed, &abi.Error{Code: abi.CodeInternal, Message: "the session is parked: " + head.Reason}
+		out.Status, out.Error = host.TurnParked, &abi.Error{Code: abi.CodeInternal, Message: "the session is parked: " + head.Reason}
+	}
+	if head.Status == host.SessionErased && !t.status.Over() {
+		out.Status, out.Error = host.TurnCancelled, &abi.Error{Code: abi.CodeCancelled, Message: "the session was erased"}
 	}
 	if t.end.Digest == "" {
 		return out, nil
 	}
 	reply, err := s.reply(ctx, head.Tenant, t.end)
 	out.Content = reply.Content
+	if err != nil && s.erased(ctx, head) {
+		err = nil // that it ended, and how, is still known
+	}
 	return out, err
+}
+
+// erased tells whether a session is erased by now.
+func (s *Service) erased(ctx context.Context, head host.Session) bool {
+	now, err := s.head(ctx, head.Tenant, head.ID)
+	return err == nil && now.Status == host.SessionErased
 }
 
 func (s *Service) reply(ctx context.Context, tenant string, e host.Entry) (abi.Reply, error) {

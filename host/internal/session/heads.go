@@ -138,7 +138,7 @@ func (s *Service) fresh(h host.Session) host.Session {
 	if a == nil {
 		return h
 	}
-	if waits := a.suspended(); len(waits) > 0 {
+	if waits, _ := a.suspended(); len(waits) > 0 {
 		h.Waiting = waits
 	}
 	return h

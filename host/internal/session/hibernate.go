@@ -17,20 +17,23 @@ const (
 )
 
 // checkpoint stores the image after a turn if it is time.
-func (a *actor) checkpoint(ctx context.Context) error {
-	if a.live.turns < snapshotTurns && a.live.burned < snapshotFuel {
-		return nil
+func (a *actor) checkpoint(ctx context.Context) {
+	if a.live.turns >= snapshotTurns || a.live.burned >= snapshotFuel {
+		a.save(ctx)
 	}
-	return a.store(ctx)
 }
 
-// hibernate stores the guest's image when the actor ends. Without one its turns are
-// replayed, so that a failure costs time and nothing else.
+// hibernate stores the guest's image when the actor ends.
 func (a *actor) hibernate(ctx context.Context) {
-	if a.live == nil || a.live.after == a.live.saved {
-		return
+	if a.live != nil && a.live.after != a.live.saved {
+		a.save(context.WithoutCancel(ctx))
 	}
-	if err := a.store(context.WithoutCancel(ctx)); err != nil {
+}
+
+// save stores the image. Without one its turns are replayed, so that a failure costs time
+// and nothing else.
+func (a *actor) save(ctx context.Context) {
+	if err := a.store(ctx); err != nil {
 		a.svc.opt.Log.WarnContext(ctx, "a session's image was not stored; its turns will be replayed", "session", a.open.Session.ID, "error", err)
 	}
 }

@@ -178,6 +178,9 @@ func (a *actor) accept(ctx context.Context, in host.Invocation, agent *host.Agen
 	if a.head.Status == host.SessionParked {
 		return host.Turn{}, host.Errorf(host.ErrConflict, "invoke %s: session %s is parked: %s", agent.Name, a.head.ID, a.head.Reason)
 	}
+	if a.head.Status == host.SessionErased {
+		return host.Turn{}, host.Errorf(host.ErrConflict, "invoke %s: session %s was erased; open a new one", agent.Name, a.head.ID)
+	}
 	if n := a.svc.opt.Limits.Queue; n > 0 && len(a.queue) >= n {
 		return host.Turn{}, host.Errorf(host.ErrTooMany, "session %s has %d events queued, the limit; wait for its turns", a.head.ID, n)
 	}

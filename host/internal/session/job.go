@@ -2,6 +2,7 @@ package session
 
 import (
 	"context"
+	"slices"
 
 	"github.com/vespiary/vespiary/host"
 )
@@ -23,7 +24,7 @@ func (j *job) run(ctx context.Context) {
 func (a *actor) between(ctx context.Context, what string, f func(ctx context.Context) error) error {
 	j := &job{do: f, done: make(chan struct{})}
 	a.mu.Lock()
-	if a.current != 0 {
+	if a.current != 0 && a.head.Status != host.SessionSuspended { // a suspended one is about to leave
 		a.mu.Unlock()
 		return host.Errorf(host.ErrConflict, "%s session %s: turn %d is under way; wait for it or cancel it first", what, a.open.Session.ID, a.current)
 	}
@@ -36,8 +37,23 @@ func (a *actor) between(ctx context.Context, what string, f func(ctx context.Con
 	case <-a.gone:
 		return host.Errorf(host.ErrUnavailable, "%s session %s: the host is stopping; try again when it is back", what, a.open.Session.ID)
 	case <-ctx.Done():
+	}
+	if a.withdraw(j) {
 		return context.Cause(ctx)
 	}
+	<-j.done // it has begun: what it makes is its caller's
+	return j.err
+}
+
+// withdraw takes back a job that has not begun.
+func (a *actor) withdraw(j *job) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	i := slices.Index(a.jobs, j)
+	if i >= 0 {
+		a.jobs = slices.Delete(a.jobs, i, i+1)
+	}
+	return i >= 0
 }
 
 // refuseJobs ends the jobs that an actor leaves undone.

@@ -98,7 +98,7 @@ func (a *actor) guest(ctx context.Context, turn int, seq uint64, memory uint64) 
 	if err != nil {
 		return nil, err
 	}
-	l, err := a.restored(ctx, from.module, seq-1, memory)
+	l, err := a.restored(ctx, from, seq-1, memory)
 	if err != nil {
 		return nil, err
 	}
@@ -113,22 +113,22 @@ func (a *actor) guest(ctx context.Context, turn int, seq uint64, memory uint64) 
 
 // restored makes the guest of the newest snapshot, one without an instance where there is
 // none that can be used.
-func (a *actor) restored(ctx context.Context, origin string, upTo, memory uint64) (*live, error) {
-	l := &live{stage: &stage{log: func(slog.Level, string) {}, fuel: &account{}}, module: origin}
+func (a *actor) restored(ctx context.Context, from origin, upTo, memory uint64) (*live, error) {
+	l := &live{stage: &stage{log: func(slog.Level, string) {}, fuel: &account{}}, module: from.module}
 	t, err := a.svc.snapshot(ctx, a.now(), upTo)
 	if err != nil {
 		a.damaged = true
 		a.svc.opt.Log.WarnContext(ctx, "a snapshot cannot be read; its turns are replayed", "session", a.open.Session.ID, "error", err)
 		return l, nil
 	}
-	if t == nil {
+	if t == nil || t.Seq < from.seq { // or it is of before an upgrade by replay
 		return l, nil
 	}
 	l.module = t.Module
 	l.stage.random, l.stage.calls = randomOf(a.open.Seed, "image"), nowhere{}
 	err = l.ensure(ctx, a.svc.opt.Runner, &t.Image, memory)
 	if errors.Is(err, ErrImage) || errors.Is(err, ErrNoImage) {
-		l.module = origin
+		l.module = from.module
 		return l, nil
 	}
 	l.after, l.seq, l.saved = t.Turn, t.Seq, t.Turn
@@ -156,15 +156,18 @@ type builder struct {
 	past    []host.Entry
 }
 
-// upTo runs all turns before the given one.
+// upTo runs all turns before the given one, and the upgrades after them.
 func (b *builder) upTo(ctx context.Context, turn int) error {
-	if b.live.after+1 >= turn {
+	a := b.actor
+	if b.live.after+1 >= turn && a.now().Upgraded == 0 {
 		return nil
 	}
-	a := b.actor
 	from, err := a.svc.place(ctx, a.now(), b.live.after+1)
 	if err != nil {
 		return err
+	}
+	if b.live.seq > 0 { // an upgrade may come before the next turn's event
+		from = min(from, b.live.seq+1)
 	}
 	for e, err := range a.svc.opt.Journals.Read(ctx, a.open.Session.Tenant, a.open.Session.ID, from) {
 		if err != nil {
@@ -222,6 +225,9 @@ func (b *builder) run(ctx context.Context, end host.Entry) error {
 	guest.Drain()
 	if err == nil {
 		err = a.sameEnd(ctx, t, passage, guest, out)
+	}
+	if errors.Is(err, host.ErrJournalEnds) {
+		err = fmt.Errorf("%w: it made a call that is not on record", host.ErrDiverged)
 	}
 	if err != nil {
 		return fmt.Errorf("turn %d again: %w", end.Turn, causeOf(ctx, err))

@@ -31,15 +31,25 @@ type outline struct {
 
 // outlineAt reads a session up to an entry, from the beginning of the turn that it lies in.
 func (s *Service) outlineAt(ctx context.Context, head host.Session, at uint64) (*outline, error) {
-	from, err := s.placeBefore(ctx, head, at)
-	if err != nil {
-		return nil, err
-	}
 	open, err := s.opened(ctx, head)
 	if err != nil {
 		return nil, err
 	}
-	o := &outline{module: open.Session.Module, accepted: map[int]bool{}}
+	for before := at; ; {
+		from, err := s.placeBefore(ctx, head, before)
+		if err != nil {
+			return nil, err
+		}
+		o, err := s.outlineOf(ctx, head, open.Session.Module, from, at)
+		if err != nil || o.label != nil || from == 1 {
+			return o, err
+		}
+		before = from - 1 // its turn had not begun: the one before it says what the session was
+	}
+}
+
+func (s *Service) outlineOf(ctx context.Context, head host.Session, module string, from, at uint64) (*outline, error) {
+	o := &outline{module: module, accepted: map[int]bool{}}
 	for e, err := range s.opt.Journals.Read(ctx, head.Tenant, head.ID, from) {
 		if err != nil {
 			return nil, err
@@ -122,6 +132,7 @@ func (o *outline) end(e host.Entry) error {
 func (o *outline) applyTo(head host.Session) host.Session {
 	head.Turns, head.Ended, head.Module = max(o.turns, o.ended), o.ended, o.module
 	head.Waiting, head.Reason, head.Status = nil, "", host.SessionIdle
+	head.Label = abi.Label{}
 	if o.label != nil {
 		head.Label = *o.label
 	}

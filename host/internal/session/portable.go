@@ -50,7 +50,7 @@ func (s *Service) Import(ctx context.Context, c host.Caller, agent string, r io.
 	err := s.opt.Journals.Import(ctx, c.Tenant, r, ImportSpec{
 		Session: m.id, Owner: c.User,
 		Entry: func(e *host.Entry, _ []byte) error { return m.entry(ctx, e) },
-		Ops:   m.ops,
+		Ops:   func(root string) ([]store.Op, error) { return m.ops(ctx, root) },
 	})
 	if err != nil {
 		return host.Session{}, full("the import", err)
@@ -63,6 +63,7 @@ type importing struct {
 	svc     *Service
 	caller  host.Caller
 	agent   string
+	limits  *host.Agent
 	id      string
 	open    host.Open
 	outline outline
@@ -73,24 +74,51 @@ func (m *importing) entry(ctx context.Context, e *host.Entry) error {
 	if e.Kind == host.EntryOpen && e.Seq == 1 {
 		return m.opened(ctx, e)
 	}
-	if e.Kind == host.EntryAccepted { // whoever made the file may have named anybody
-		if err := m.adopt(e); err != nil {
-			return err
-		}
+	var err error
+	switch e.Kind { // whoever made the file may have named anybody, and anything
+	case host.EntryAccepted:
+		err = change(e, m.adopt)
+	case host.EntryStart:
+		err = change(e, func(s *host.Started) { s.Label = m.distrust(s.Label) })
+	case host.EntryEnd, host.EntryAbort:
+		err = change(e, func(x *host.Ended) { x.Label = m.distrust(x.Label) })
+	case host.EntryIntent:
+		err = change(e, func(in *host.Intent) { in.Child = nil }) // what a tool may do is for this host to say
+	default: // the others grant nothing
+	}
+	if err != nil {
+		return err
 	}
 	return m.outline.add(*e)
 }
 
-// adopt makes the caller of an event the one who imports it.
-func (m *importing) adopt(e *host.Entry) error {
-	var a host.Accepted
-	if err := json.Unmarshal(e.Body, &a); err != nil {
+// change rewrites the body of an entry.
+func change[T any](e *host.Entry, f func(*T)) error {
+	var body T
+	if err := json.Unmarshal(e.Body, &body); err != nil {
 		return err
 	}
-	a.Caller = m.caller
+	f(&body)
 	var err error
-	e.Body, err = json.Marshal(a)
+	e.Body, err = json.Marshal(body)
 	return err
+}
+
+// adopt makes an event one of the caller who imports it, under this host's limits.
+func (m *importing) adopt(a *host.Accepted) {
+	a.Caller, a.Budget, a.Expires = m.caller, m.limits.Budget, 0
+	if m.limits.Budget.Time > 0 {
+		a.Expires = m.svc.opt.Now().Add(m.limits.Budget.Time).UnixNano()
+	}
+}
+
+// distrust is a label that counts for nothing but what the file's session has seen.
+func (m *importing) distrust(l abi.Label) abi.Label {
+	l.Integrity, l.Readers, l.Public = abi.Untrusted, []string{m.caller.User}, false
+	if !slices.Contains(l.Sources, "import") {
+		l.Sources = append(l.Sources, "import")
+	}
+	return l
 }
 
 // opened makes the file's session one of this host and its caller.
@@ -101,11 +129,12 @@ func (m *importing) opened(ctx context.Context, e *host.Entry) error {
 	if m.agent == "" {
 		m.agent = m.open.Session.Agent
 	}
-	if _, ok := m.svc.opt.Agents.Agent(m.agent); !ok {
+	var ok bool
+	if m.limits, ok = m.svc.opt.Agents.Agent(m.agent); !ok {
 		return host.Errorf(host.ErrConflict, "import: no agent of the configuration is called %q; name the one to import it for", m.agent)
 	}
-	if _, _, err := m.svc.opt.Agents.Plugin(ctx, m.open.Session.Module); err != nil {
-		return host.Errorf(host.ErrConflict, "import: the session runs the module %s, which is not here; install it first: %w", m.open.Session.Module, err)
+	if err := m.runs(ctx, m.open.Session.Module); err != nil {
+		return err
 	}
 	m.open.Session.Agent, m.open.Session.ID = m.agent, m.id
 	m.open.Session.Tenant, m.open.Session.Owner = m.caller.Tenant, m.caller.User
@@ -115,17 +144,23 @@ func (m *importing) opened(ctx context.Context, e *host.Entry) error {
 	return err
 }
 
-func (m *importing) ops(root string) ([]store.Op, error) {
+// runs checks that a module of the session is here.
+func (m *importing) runs(ctx context.Context, module string) error {
+	if _, _, err := m.svc.opt.Agents.Plugin(ctx, module); err != nil {
+		return host.Errorf(host.ErrConflict, "import: the session runs the module %s, which is not here; install it first: %w", module, err)
+	}
+	return nil
+}
+
+func (m *importing) ops(ctx context.Context, root string) ([]store.Op, error) {
+	if err := m.runs(ctx, m.outline.module); err != nil {
+		return nil, err
+	}
 	now := m.svc.opt.Now().UTC()
 	head := m.outline.applyTo(m.open.Session)
 	head.Created, head.Updated, head.Parent, head.At = now, now, root, 0
 	head.Usage, head.Upgraded = abi.Usage{}, m.outline.upgraded
-	head.Label.Integrity = abi.Untrusted
-	head.Label.Readers = []string{m.caller.User}
-	head.Label.Public = false
-	if !slices.Contains(head.Label.Sources, "import") {
-		head.Label.Sources = append(head.Label.Sources, "import")
-	}
+	head.Label = m.distrust(head.Label)
 	if head.Status == host.SessionRunning {
 		head.Status = host.SessionParked
 		head.Reason = fmt.Sprintf("it was imported in the middle of turn %d; resume it if nobody else goes on with it", head.Ended+1)

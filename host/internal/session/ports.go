@@ -79,8 +79,8 @@ type Passage interface {
 	Finish() error
 	// Landed gives a token when a call has ended that a dropped guest waits for.
 	Landed() <-chan struct{}
-	// OnlyWaits tells whether all calls under way do nothing but wait.
-	OnlyWaits() bool
+	// OnlyWaits tells how many calls are under way, and whether they do nothing but wait.
+	OnlyWaits() (calls int, only bool)
 	// Leave ends the calls that only wait; false when a call has landed meanwhile.
 	Leave() bool
 	// Drain waits until no call is under way.

@@ -82,12 +82,18 @@ func (p *projector) event(ctx context.Context, e host.Entry) (host.StreamEvent, 
 	case host.EntryEnd, host.EntryAbort:
 		ev.Type, ev.ID = host.StreamEnd, id(e.Turn, "end", 1, 0)
 		data, err = p.end(ctx, e)
+	case host.EntryWait:
+		ev.Type, ev.ID = host.StreamWaiting, id(e.Turn, "wait", 1, int(e.Seq)) //nolint:gosec // sequence numbers are small
+		data, err = suspension(e)
+	case host.EntryApproval:
+		ev.Type, ev.ID = host.StreamApproval, id(e.Turn, e.Path, 0, int(e.Seq)) //nolint:gosec // as above
+		data, err = approvalOf(e)
 	case host.EntryCancel:
-		ev.Type, ev.ID, data = host.StreamCancel, id(0, "cancel", 1, int(e.Seq)), e.Body //nolint:gosec // sequence numbers are small
+		ev.Type, ev.ID, data = host.StreamCancel, id(0, "cancel", 1, int(e.Seq)), e.Body //nolint:gosec // as above
 	case host.EntryPark:
 		ev.Type, ev.ID, data = host.StreamParked, id(0, "park", 1, int(e.Seq)), e.Body //nolint:gosec // as above
-	case host.EntryOpen, host.EntryFence, host.EntryRevert, host.EntryWait, host.EntryApproval, host.EntrySettle,
-		host.EntrySnapshot, host.EntryMigrate, host.EntryResume, host.EntryErase:
+	case host.EntryOpen, host.EntryFence, host.EntryRevert, host.EntrySettle, host.EntrySnapshot,
+		host.EntryMigrate, host.EntryResume, host.EntryErase:
 		return ev, false, nil
 	}
 	if err != nil {
@@ -112,6 +118,25 @@ func (p *projector) turn(e host.Entry) host.Turn {
 		status = host.TurnRunning
 	}
 	return host.Turn{Session: p.head.ID, Agent: p.head.Agent, Number: e.Turn, Task: a.Task, Status: status}
+}
+
+func suspension(e host.Entry) (host.Suspension, error) {
+	var w host.Waits
+	if err := json.Unmarshal(e.Body, &w); err != nil {
+		return host.Suspension{}, fmt.Errorf("session: entry %d: %w", e.Seq, err)
+	}
+	return host.Suspension{Turn: e.Turn, Waiting: w.Waiting}, nil
+}
+
+// approvalOf is an approval that was asked for or answered. Who follows a session need not
+// be who may see the arguments.
+func approvalOf(e host.Entry) (host.Approval, error) {
+	var q host.Approval
+	if err := json.Unmarshal(e.Body, &q); err != nil {
+		return host.Approval{}, fmt.Errorf("session: entry %d: %w", e.Seq, err)
+	}
+	q.Request = nil
+	return q, nil
 }
 
 // intent shows a call; a second attempt first voids what the one before streamed.
@@ -170,6 +195,9 @@ func (p *projector) chunk(ctx context.Context, e host.Entry, ev host.StreamEvent
 		return ev, false, fmt.Errorf("session: entry %d: %w", e.Seq, err)
 	}
 	payload, err := p.svc.opt.Journals.Payload(ctx, p.head.Tenant, e)
+	if err != nil && p.svc.erased(ctx, p.head) {
+		return ev, false, nil // there is nothing left of it to show
+	}
 	ev.Type, ev.ID, ev.Data = host.StreamDelta, id(e.Turn, e.Path, c.Attempt, c.Offset+1), payload
 	return ev, true, err
 }

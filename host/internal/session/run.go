@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -127,7 +128,7 @@ func agentEntities(a *host.Agent, tenant policy.UID) []policy.Entity {
 
 // Activate runs a tool's plugin as a child run of the call: its host calls pass the
 // gate under the call's path, decided for the child and for all that it acts for.
-func (s *Service) Activate(ctx context.Context, c *host.Call, child host.Child, export string, input []byte) ([]byte, error) {
+func (s *Service) Activate(ctx context.Context, c *host.Call, child host.Child, export string, input []byte) (out []byte, err error) {
 	t := turnOf(ctx)
 	if t == nil {
 		return nil, host.Errorf(host.ErrInternal, "activate %s: there is no turn", child.Plugin)
@@ -141,17 +142,22 @@ func (s *Service) Activate(ctx context.Context, c *host.Call, child host.Child, 
 	run := childRun(c, child)
 	guest := t.passing.passage.Guest(run, c.Begun)
 	ctx, cancel := context.WithCancel(ctx)
-	defer guest.Drain()
-	defer cancel()
+	defer func() {
+		if errors.Is(err, host.ErrSuspended) { // its calls go on: they have left ctx by then
+			guest.Drain()
+		}
+		cancel()
+		guest.Drain()
+	}()
 	out, fuel, err := s.once(ctx, World{
 		Module: child.Module, Calls: guest, Random: randomOf(t.passing.seed, run.Path), Fuel: t.passing.account,
 		Memory: t.passing.memory, Log: t.actor.guestLog(ctx, child.Plugin),
 	}, export, input)
 	c.Fuel += fuel
-	if err != nil {
-		return nil, err
+	if err == nil {
+		err = guest.Finish(ctx)
 	}
-	return out, guest.Finish(ctx)
+	return out, err
 }
 
 // once makes an instance for one call, which nobody uses again.

@@ -90,15 +90,21 @@ func (s *Service) Resume(ctx context.Context) error {
 	if err := s.loadSpending(ctx); err != nil {
 		return err
 	}
+	if err := s.finishWipes(ctx); err != nil {
+		s.opt.Log.ErrorContext(ctx, "an erasure was not brought to its end; erase the session again", "error", err)
+	}
 	for head, err := range s.heads(ctx, nil) {
 		if err != nil {
 			return err
 		}
 		switch head.Status {
 		case host.SessionRunning:
-			if _, err := s.actor(ctx, head.Tenant, head.ID); err != nil {
+			a, err := s.actor(ctx, head.Tenant, head.ID)
+			if err != nil {
 				s.opt.Log.ErrorContext(ctx, "session not resumed", "session", head.ID, "error", err)
+				continue
 			}
+			a.release()
 		case host.SessionWaiting, host.SessionSuspended:
 			s.schedule(head)
 		case host.SessionIdle, host.SessionParked, host.SessionErased:

@@ -278,7 +278,7 @@ func TestDivergenceParks(t *testing.T) {
 		return say("never")
 	})
 	got := w.await(turn)
-	if got.Status != host.TurnFailed || !strings.Contains(got.Error.Message, "1/1") {
+	if got.Status != host.TurnParked || !strings.Contains(got.Error.Message, "1/1") {
 		t.Errorf("%+v", got)
 	}
 	head, _ := w.service.Get(t.Context(), caller, turn.Session)

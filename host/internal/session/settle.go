@@ -50,11 +50,33 @@ func (s *Service) Unsettled(ctx context.Context, c host.Caller) ([]host.Unsettle
 	}
 	out := []host.Unsettled{}
 	for _, u := range all {
-		if head, err := s.head(ctx, c.Tenant, u.Session); err == nil && mayTouch(c, &head) {
-			out = append(out, u)
+		head, err := s.head(ctx, c.Tenant, u.Session)
+		if err != nil || !mayTouch(c, &head) {
+			continue
 		}
+		if u.Seq, err = s.saidSo(ctx, head, u); err != nil {
+			return nil, err
+		}
+		out = append(out, u)
 	}
 	return out, nil
+}
+
+// saidSo returns the entry that says that a call's outcome is unknown.
+func (s *Service) saidSo(ctx context.Context, head host.Session, u host.Unsettled) (uint64, error) {
+	from, err := s.place(ctx, head, u.Turn)
+	if err != nil {
+		return 0, err
+	}
+	for e, err := range s.opt.Journals.Read(ctx, head.Tenant, head.ID, from) {
+		if err != nil {
+			return 0, err
+		}
+		if e.Path == u.Path && (e.Kind == host.EntryUnknown || e.Kind == host.EntryResult) {
+			return e.Seq, nil
+		}
+	}
+	return 0, nil
 }
 
 func (s *Service) eachUnsettled(ctx context.Context, prefix []byte, f func(key []byte, u host.Unsettled)) error {

@@ -39,9 +39,22 @@ func (s *Service) sweeper() {
 // that are a week old.
 func (s *Service) Sweep(ctx context.Context) error {
 	now := s.opt.Now()
-	for h, err := range s.heads(ctx, func(h *host.Session) bool { return s.expired(h, now) }) {
+	shared := map[string]bool{} // sessions whose entries a branch shares: it goes first
+	var old []host.Session
+	for h, err := range s.heads(ctx, nil) {
 		if err != nil {
 			return err
+		}
+		if h.At > 0 {
+			shared[h.Tenant+"/"+h.Parent] = true
+		}
+		if s.expired(&h, now) {
+			old = append(old, h)
+		}
+	}
+	for _, h := range old {
+		if shared[h.Tenant+"/"+h.ID] {
+			continue
 		}
 		if err := s.remove(ctx, h); err != nil {
 			return err

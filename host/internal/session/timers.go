@@ -13,17 +13,28 @@ import (
 // meanwhile makes the wait void.
 func (s *Service) schedule(head host.Session) {
 	if head.Status == host.SessionSuspended && !head.Expires.IsZero() {
-		time.AfterFunc(head.Expires.Sub(s.opt.Now()), func() { s.rouse(head) })
+		s.at(head.Expires, func() { s.rouse(head) })
 	}
 	for _, w := range head.Waiting {
 		switch {
 		case w.At.IsZero():
 		case head.Status == host.SessionSuspended:
-			time.AfterFunc(w.At.Sub(s.opt.Now()), func() { s.rouse(head) })
+			s.at(w.At, func() { s.rouse(head) })
 		case w.Type == abi.EventTimer:
-			time.AfterFunc(w.At.Sub(s.opt.Now()), func() { s.fire(head, w) })
+			s.at(w.At, func() { s.fire(head, w) })
 		}
 	}
+}
+
+// at calls f at a moment of the wall clock, which may be set meanwhile.
+func (s *Service) at(moment time.Time, f func()) {
+	time.AfterFunc(moment.Sub(s.opt.Now()), func() {
+		if s.run.Err() == nil && s.opt.Now().Before(moment) {
+			s.at(moment, f)
+			return
+		}
+		f()
+	})
 }
 
 // rouse has a session looked at whose turn was left waiting.

@@ -223,7 +223,8 @@ func (a *actor) activate(ctx context.Context, agent *host.Agent, q *queued, p *p
 	defer p.guest.Drain()
 	used, _ := p.passage.Used()
 	p.account, p.memory = &account{limit: budget.Fuel, used: used.Fuel}, budget.Memory
-	ctx = withTurn(ctx, &turnState{actor: a, passing: p})
+	here := *p // what goes on without this guest must not see the next passage change
+	ctx = withTurn(ctx, &turnState{actor: a, passing: &here})
 	guestCtx, release := graceful(ctx, budget.Time)
 	defer release()
 	on := stage{calls: within{p.guest, ctx}, random: randomOf(p.seed, p.root.Path), fuel: p.account, log: a.guestLog(ctx, agent.Plugin)}
@@ -341,7 +342,8 @@ func (a *actor) end(ctx context.Context, q *queued, p *passing, reply *abi.Reply
 		return e.Status, err
 	}
 	a.live.ran(host.Entry{Turn: q.turn, Seq: a.endSeq}, p.fuel)
-	return e.Status, a.checkpoint(ctx)
+	a.checkpoint(ctx)
+	return e.Status, nil
 }
 
 // failureOf is why a guest says that its turn failed.
@@ -416,7 +418,7 @@ func (a *actor) close(ctx context.Context, q *queued, kind host.EntryKind, e hos
 		}
 	}
 	if err == nil {
-		a.head, a.label = head, e.Label
+		a.head, a.label, a.dormant = head, e.Label, nil
 	}
 	a.mu.Unlock()
 	if err != nil {
@@ -437,7 +439,8 @@ func (a *actor) close(ctx context.Context, q *queued, kind host.EntryKind, e hos
 func (a *actor) after(q *queued, e host.Ended) host.Session {
 	head := a.head
 	head.Label = e.Label
-	head.Updated, head.Waiting, head.Usage = a.svc.opt.Now().UTC(), e.Waiting, head.Usage.Plus(e.Usage)
+	head.Updated, head.Waiting, head.Expires = a.svc.opt.Now().UTC(), e.Waiting, time.Time{}
+	head.Usage = head.Usage.Plus(e.Usage)
 	switch {
 	case len(a.queue) > 1:
 		head.Status, head.Ended, head.Waiting = host.SessionRunning, q.turn, nil

@@ -78,7 +78,7 @@ func (a *actor) upgradeTo(ctx context.Context, o host.UpgradeOptions) (*upgrade,
 	switch {
 	case u.to == u.from:
 		return nil, host.Errorf(host.ErrConflict, "upgrade session %s: it runs %s already", a.open.Session.ID, u.from)
-	case head.Status == host.SessionSuspended:
+	case head.Status == host.SessionSuspended, head.Status == host.SessionRunning && a.began():
 		return nil, host.Errorf(host.ErrConflict, "upgrade session %s: turn %d waits in the middle; wait for it or cancel it first", head.ID, head.Ended+1)
 	case u.mode != "" && u.mode != host.UpgradeMigrate && u.mode != host.UpgradeReplay:
 		return nil, host.Errorf(host.ErrInvalid, "upgrade session %s: the mode is %s or %s, not %q", a.open.Session.ID, host.UpgradeMigrate, host.UpgradeReplay, u.mode)
@@ -87,6 +87,13 @@ func (a *actor) upgradeTo(ctx context.Context, o host.UpgradeOptions) (*upgrade,
 		return nil, host.Errorf(host.ErrNotFound, "upgrade session %s: the module %s cannot be read; install it first: %w", a.open.Session.ID, u.to, err)
 	}
 	return u, nil
+}
+
+// began tells whether the next turn is one that another host left in the middle.
+func (a *actor) began() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return len(a.queue) > 0 && a.queue[0].begun != nil
 }
 
 // run makes the new guest, and records the upgrade when it is there.
@@ -106,9 +113,9 @@ func (u *upgrade) run(ctx context.Context, by host.Caller) (host.Upgraded, error
 	next.saved, next.turns = 0, max(next.turns, 1)
 	if next.inst != nil && next.after > 0 {
 		next.seq = e.Seq // the image holds the upgrade
-		err = a.store(ctx)
+		a.save(ctx)
 	}
-	return host.Upgraded{Session: a.open.Session.ID, From: u.from, To: u.to, Mode: u.mode, Seq: e.Seq, Time: e.Time}, err
+	return host.Upgraded{Session: a.open.Session.ID, From: u.from, To: u.to, Mode: u.mode, Seq: e.Seq, Time: e.Time}, nil
 }
 
 // next makes the new guest in the way that was asked for, or that its module offers.
@@ -142,6 +149,7 @@ func (u *upgrade) next(ctx context.Context) (*live, error) {
 	}
 	if err != nil {
 		probe.close()
+		a.drop() // saving may have left something in the old guest
 		return nil, err
 	}
 	return probe, nil

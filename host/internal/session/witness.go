@@ -36,17 +36,38 @@ func (w *witness) Call(ctx context.Context, name string, request []byte) ([]byte
 	if name == abi.CallModelChat && w.model != "" {
 		request = withModel(request, w.model)
 	}
+	if name != abi.CallWait {
+		request = orEmpty(request)
+	}
 	c := seen{path: w.root + "/" + strconv.Itoa(w.n), name: name, request: slices.Clone(request)}
 	if name == abi.CallStart {
 		var in abi.Start
 		if json.Unmarshal(request, &in) == nil {
-			c.name, c.request = in.Name, in.Request
+			c.name, c.request = in.Name, orEmpty(in.Request)
 		}
 	}
 	out, err := w.Calls.Call(ctx, name, request)
+	if name == abi.CallStart && refused(out) { // it has no path
+		w.n--
+		return out, err
+	}
 	c.refused = bytes.Contains(out, []byte("is not performed in a rehearsal"))
 	w.calls = append(w.calls, c)
 	return out, err
+}
+
+// orEmpty is a request as the gate records it.
+func orEmpty(request []byte) []byte {
+	if len(bytes.TrimSpace(request)) == 0 {
+		return []byte("{}")
+	}
+	return request
+}
+
+// refused tells whether the gate made no call of what it was asked to start.
+func refused(out []byte) bool {
+	var r abi.Result
+	return json.Unmarshal(out, &r) == nil && r.Error != nil
 }
 
 // withModel names another model in a request.

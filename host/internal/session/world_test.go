@@ -51,6 +51,8 @@ type world struct {
 	started int
 	effects []string
 	agent   *host.Agent
+	gone    bool   // the agent is no longer configured
+	imaged  string // the only module with images, empty for all
 }
 
 var caller = host.Caller{Tenant: "t", User: "owner"}
@@ -195,6 +197,9 @@ func (i *instance) Exports(name string) bool {
 }
 
 func (i *instance) Image(context.Context) (*host.Image, error) {
+	if i.w.imaged != "" && i.w.imaged != i.world.Module {
+		return nil, session.ErrNoImage
+	}
 	m := &host.Image{Base: "sha256:base", Size: 65536, Vars: map[string][]byte{}}
 	for k, v := range i.state {
 		m.Vars[k] = []byte(v)
@@ -236,21 +241,31 @@ func (n *notices) types() []host.NoticeType {
 }
 
 // Agent and Plugin implement session.Agents.
-func (w *world) Agent(name string) (*host.Agent, bool) { return w.agent, name == "a" }
+func (w *world) Agent(name string) (*host.Agent, bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.agent, name == "a" && !w.gone
+}
 
 func (w *world) Plugin(context.Context, string) (string, []string, error) {
-	return "p", []string{"effect", "emit", "await", "memory_session", "model_chat"}, nil
+	return "p", []string{"effect", "emit", "await", "memory_session", "model_chat", "tool"}, nil
 }
 
 // fillable is a real store whose disk can be said to be full.
 type fillable struct {
 	*store.Local
-	full atomic.Bool
+	full   atomic.Bool
+	refuse atomic.Pointer[func(words.Batch) error]
 }
 
 func (f *fillable) Commit(ctx context.Context, b words.Batch) (words.Revision, error) {
 	if f.full.Load() {
 		return 0, words.ErrFull
+	}
+	if refuse := f.refuse.Load(); refuse != nil {
+		if err := (*refuse)(b); err != nil {
+			return 0, err
+		}
 	}
 	return f.Local.Commit(ctx, b)
 }
@@ -298,6 +313,21 @@ func (chat) Perform(_ context.Context, c *host.Call) (host.Output, error) {
 	return host.Output{OK: b, Usage: abi.Usage{InputTokens: 7}}, err
 }
 
+// tool is a capability whose calls activate a guest.
+type tool struct{ w *world }
+
+func (k tool) Classify(ctx context.Context, c *host.Call) (host.Class, error) {
+	class, err := effect(k).Classify(ctx, c)
+	class.Kind, class.Recovery = host.Control, host.RecoverNested
+	class.Child = &host.Child{Module: "sha256:tool", Plugin: "tool", Needs: []string{"effect", "await"}}
+	return class, err
+}
+
+func (k tool) Perform(ctx context.Context, c *host.Call) (host.Output, error) {
+	out, err := k.w.service.Activate(ctx, c, *c.Class.Child, "handle", []byte("{}"))
+	return host.Output{OK: out, Derived: true}, err
+}
+
 func (w *world) start() {
 	w.t.Helper()
 	ctx := context.Background()
@@ -318,7 +348,7 @@ when { resource.path like "ask*" } unless { context has approval && context.appr
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	caps := map[string]host.Capability{"effect": effect{w}, abi.CallModelChat: chat{}}
+	caps := map[string]host.Capability{"effect": effect{w}, "tool": tool{w}, abi.CallModelChat: chat{}}
 	log := slog.New(slog.DiscardHandler)
 	service = session.New(session.Options{
 		Store: w.store, Journals: journals{w.journals}, Runner: w, Agents: w, Now: w.now, Log: log, Limits: w.limits,

@@ -81,18 +81,20 @@ const lostRevisions = 1 << 32
 // that the original store never gave. The store is made in a folder beside o.Dir
 // and gets its name when the whole backup was read and found good, so that neither
 // an error nor a crash leaves half a store there; after a crash the folder beside,
-// whose name goes on with ".restore-", can be removed. Errors are those of
-// VerifyBackup, fs.ErrExist when o.Dir holds something, and store.ErrFull.
-func Restore(ctx context.Context, o Options, r io.Reader) (store.Backed, error) {
+// whose name goes on with ".restore-", can be removed. Last, unless nil, is called
+// just before that: what belongs to the store is there before the store is. Errors
+// are those of VerifyBackup and last, fs.ErrExist when o.Dir holds something, and
+// store.ErrFull.
+func Restore(ctx context.Context, o Options, r io.Reader, last func() error) (store.Backed, error) {
 	o = o.withDefaults()
-	backed, err := restoreBeside(ctx, o, r)
+	backed, err := restoreBeside(ctx, o, r, last)
 	if err != nil {
 		return store.Backed{}, fmt.Errorf("restore store %s: %w", o.Dir, err)
 	}
 	return backed, nil
 }
 
-func restoreBeside(ctx context.Context, o Options, r io.Reader) (backed store.Backed, err error) {
+func restoreBeside(ctx context.Context, o Options, r io.Reader, last func() error) (backed store.Backed, err error) {
 	if err := vacant(o.Dir); err != nil {
 		return backed, err
 	}
@@ -104,7 +106,10 @@ func restoreBeside(ctx context.Context, o Options, r io.Reader) (backed store.Ba
 	if err != nil {
 		return backed, err
 	}
-	if backed, err = restoreInto(ctx, o, r); err == nil {
+	if backed, err = restoreInto(ctx, o, r); err == nil && last != nil {
+		err = last()
+	}
+	if err == nil {
 		err = settle(o.Dir, dir)
 	}
 	if err != nil {

@@ -136,7 +136,7 @@ func TestBackupWhileWriting(t *testing.T) {
 	wg.Wait()
 	for i, b := range backups {
 		o := Options{Dir: filepath.Join(t.TempDir(), "store"), Edge: true}
-		backed, err := Restore(t.Context(), o, bytes.NewReader(b))
+		backed, err := Restore(t.Context(), o, bytes.NewReader(b), nil)
 		check(t, err)
 		if diff := cmp.Diff(all[i], backed); diff != "" {
 			t.Errorf("restored (-backed up +restored):\n%s", diff)
@@ -168,7 +168,7 @@ func TestRestoredStore(t *testing.T) {
 
 	dir := t.TempDir() // exists and is empty
 	o := Options{Dir: dir, Edge: true}
-	_, err := Restore(t.Context(), o, bytes.NewReader(b))
+	_, err := Restore(t.Context(), o, bytes.NewReader(b), nil)
 	check(t, err)
 	for range 2 {
 		s = open(t, o)
@@ -252,7 +252,7 @@ func TestBackupStops(t *testing.T) {
 func refused(t *testing.T, b []byte, want error) (err error) {
 	t.Helper()
 	in := t.TempDir()
-	_, err = Restore(t.Context(), Options{Dir: filepath.Join(in, "store"), Edge: true}, bytes.NewReader(b))
+	_, err = Restore(t.Context(), Options{Dir: filepath.Join(in, "store"), Edge: true}, bytes.NewReader(b), nil)
 	if !errors.Is(err, want) {
 		t.Errorf("restore: %v, want %v", err, want)
 	}
@@ -278,22 +278,31 @@ func TestRestoreRefuses(t *testing.T) {
 	}
 	dir := t.TempDir()
 	check(t, os.WriteFile(filepath.Join(dir, "mine"), nil, 0o600))
-	if _, err := Restore(t.Context(), Options{Dir: dir}, bytes.NewReader(good)); !errors.Is(err, fs.ErrExist) || !strings.Contains(err.Error(), "mine") {
+	if _, err := Restore(t.Context(), Options{Dir: dir}, bytes.NewReader(good), nil); !errors.Is(err, fs.ErrExist) || !strings.Contains(err.Error(), "mine") {
 		t.Errorf("into a folder with a file: %v", err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	o := Options{Dir: filepath.Join(dir, "store"), Edge: true}
-	if _, err := Restore(ctx, o, bytes.NewReader(good)); !errors.Is(err, context.Canceled) {
+	if _, err := Restore(ctx, o, bytes.NewReader(good), nil); !errors.Is(err, context.Canceled) {
 		t.Errorf("with a context that ended: %v", err)
 	}
 	o.MinFree = 1 << 60
-	if _, err := Restore(t.Context(), o, bytes.NewReader(good)); !errors.Is(err, store.ErrFull) {
+	if _, err := Restore(t.Context(), o, bytes.NewReader(good), nil); !errors.Is(err, store.ErrFull) {
 		t.Errorf("with too little space: %v", err)
 	}
 	o.MinFree = 0
+	last := func() error {
+		if _, err := os.Stat(o.Dir); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("the store is there before what belongs to it: %v", err)
+		}
+		return errWriter
+	}
+	if _, err := Restore(t.Context(), o, bytes.NewReader(good), last); !errors.Is(err, errWriter) {
+		t.Errorf("without what belongs to it: %v", err)
+	}
 	broken := io.MultiReader(bytes.NewReader(good[:len(good)/2]), iotestErr{})
-	if _, err := Restore(t.Context(), o, broken); !errors.Is(err, errWriter) || errors.Is(err, ErrBackup) {
+	if _, err := Restore(t.Context(), o, broken, nil); !errors.Is(err, errWriter) || errors.Is(err, ErrBackup) {
 		t.Errorf("with a reader that fails: %v", err)
 	}
 	if left, _ := os.ReadDir(dir); len(left) != 1 {
@@ -308,7 +317,7 @@ func (iotestErr) Read([]byte) (int, error) { return 0, errWriter }
 // restoreChild restores standard input.
 func restoreChild(dir string) error {
 	fmt.Println("restoring")
-	_, err := Restore(context.Background(), Options{Dir: dir, Edge: true}, os.Stdin)
+	_, err := Restore(context.Background(), Options{Dir: dir, Edge: true}, os.Stdin, nil)
 	return err
 }
 
@@ -336,7 +345,7 @@ func TestRestoreKilled(t *testing.T) {
 	if left, _ := filepath.Glob(dir + ".restore-*"); len(left) != 1 {
 		t.Errorf("beside the folder is %v", left)
 	}
-	_, err = Restore(t.Context(), Options{Dir: dir, Edge: true}, bytes.NewReader(b))
+	_, err = Restore(t.Context(), Options{Dir: dir, Edge: true}, bytes.NewReader(b), nil)
 	check(t, err)
 	s = open(t, Options{Dir: dir, Edge: true})
 	defer closeStore(t, s)
@@ -385,7 +394,7 @@ func BenchmarkBackup(b *testing.B) {
 		b.SetBytes(size * values)
 		for b.Loop() {
 			o := Options{Dir: filepath.Join(b.TempDir(), "store")}
-			if _, err := Restore(b.Context(), o, bytes.NewReader(made.Bytes())); err != nil {
+			if _, err := Restore(b.Context(), o, bytes.NewReader(made.Bytes()), nil); err != nil {
 				b.Fatal(err)
 			}
 		}

@@ -259,7 +259,7 @@ func TestOldBackup(t *testing.T) {
 	o.upgrades[1].run = func(_ context.Context, dir string) error {
 		return os.WriteFile(filepath.Join(dir, "step-2"), []byte("whole"), 0o600)
 	}
-	_, err := Restore(t.Context(), o, bytes.NewReader(b))
+	_, err := Restore(t.Context(), o, bytes.NewReader(b), nil)
 	check(t, err)
 	wantMarker(t, o.Dir, "vespiary store\nformat 2\nhost \n")
 	s = open(t, o)

@@ -20,7 +20,7 @@ func TestSuite(t *testing.T) {
 			t.Run("Backup", func(t *testing.T) {
 				storetest.RunBackup(t, open, func(t *testing.T, name string, backup io.Reader) error {
 					t.Helper()
-					_, err := Restore(t.Context(), Options{Dir: name, Edge: edge}, backup)
+					_, err := Restore(t.Context(), Options{Dir: name, Edge: edge}, backup, nil)
 					return err
 				})
 			})

@@ -48,15 +48,30 @@ func (s *Sessions) Signal(_ context.Context, sig host.Signal) (turn host.Turn, e
 	return turn, err
 }
 
-// ask makes the approval that a turn waits for.
+// ask suspends a turn until the approval is answered that it makes.
 func (s *Sessions) ask(x *session, t *host.Turn) {
-	s.approvals = append(s.approvals, &host.Approval{
+	a := &host.Approval{
 		ID: fmt.Sprintf("hmac:a%d", len(s.approvals)+1), Status: host.ApprovalPending,
 		Tenant: x.Tenant, Session: x.ID, Owner: x.Owner, Agent: x.Agent, Task: t.Task, User: x.Owner, Turn: t.Number,
 		Path: fmt.Sprintf("%d/1", t.Number), Call: abi.CallToolCall, Action: "payTransfer",
 		Resource: policy.UID{Type: "Tool", ID: "pay.transfer"}, Digest: "hmac:d", Note: "payments need a person",
 		Asked: Epoch, Expires: Epoch.Add(time.Hour), Request: json.RawMessage(`{"amount":5,"to":"mallory\u001b[2J"}`),
+	}
+	s.approvals = append(s.approvals, a)
+	s.emit(x, t.Number, host.StreamCall, a.Path+".0.0", host.CallView{
+		Path: a.Path, Name: a.Call, Detail: a.Resource.ID, Action: a.Action,
+		Decision: policy.Decision{Approval: a.Note, Policies: []policy.Cause{{ID: "payments", File: "pay.cedar", Line: 1}}},
 	})
+	s.tell(x, a, 4)
+	t.Waiting = []abi.Wait{{Type: abi.EventApproval, Name: a.ID, At: a.Expires}}
+	s.emit(x, t.Number, host.StreamWaiting, "wait.1.5", host.Suspension{Turn: t.Number, Waiting: t.Waiting})
+}
+
+// tell emits an approval as it is now, without its request.
+func (s *Sessions) tell(x *session, a *host.Approval, offset int) {
+	told := *a
+	told.Request = nil
+	s.emit(x, a.Turn, host.StreamApproval, fmt.Sprintf("%s.0.%d", a.Path, offset), told)
 }
 
 // Approvals implements api.Approvals.
@@ -112,6 +127,9 @@ func (s *Sessions) Answer(_ context.Context, c host.Caller, id string, answer ho
 	a.By, a.Reason, a.Answered = c.User, answer.Reason, Epoch.Add(time.Minute)
 	if a.Status = host.ApprovalDenied; answer.Grant {
 		a.Status = host.ApprovalGranted
+	}
+	s.tell(x, a, 6)
+	if answer.Grant {
 		s.end(x, t, host.TurnDone, "paid")
 		return *a, nil
 	}
@@ -284,6 +302,9 @@ func (s *Sessions) Upgrade(_ context.Context, c host.Caller, id string, o host.U
 	return out, err
 }
 
+// Root is the digest of every exported session.
+const Root = "sha256:ffeeddccbbaa99887766554433221100ffeeddccbbaa99887766554433221100"
+
 // exported is the first line of an exported session.
 const exported = "session of "
 
@@ -339,7 +360,7 @@ func (s *Sessions) Import(_ context.Context, c host.Caller, agent string, r io.R
 	for i, text := range all[1 : len(all)-1] {
 		turns = append(turns, &host.Turn{Number: i + 1, Agent: x.Agent, Status: host.TurnDone, Content: []abi.Content{abi.Text(text)}})
 	}
-	x.Parent = "sha256:ff"
+	x.Parent = Root
 	x.keep(turns)
 	return x.Session, nil
 }

@@ -204,7 +204,6 @@ func (s *Sessions) run(x *session, t *host.Turn, e abi.Event) {
 		t.Waiting = []abi.Wait{{Type: abi.EventSignal, Name: "go"}}
 		s.end(x, t, host.TurnWaiting, "ready")
 	case "approve":
-		t.Waiting = []abi.Wait{{Type: abi.EventApproval, Name: "pay"}}
 		s.ask(x, t)
 	case "lost":
 		s.lose(x, t)

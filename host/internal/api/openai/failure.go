@@ -67,7 +67,7 @@ func turnFailure(t host.Turn) (status int, f *failure) {
 		e = &abi.Error{Code: abi.CodeCancelled, Message: "the turn was cancelled"}
 	case t.Status == host.TurnFailed && e == nil:
 		e = &abi.Error{Code: abi.CodeInternal, Message: "the agent failed without saying why"}
-	case t.Status != host.TurnFailed && t.Status != host.TurnCancelled:
+	case t.Status != host.TurnFailed && t.Status != host.TurnCancelled && t.Status != host.TurnParked:
 		return 0, nil
 	}
 	code := string(e.Code)

@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/vespiary/vespiary/abi"
+	"github.com/vespiary/vespiary/host"
 	"github.com/vespiary/vespiary/host/internal/api"
 	"github.com/vespiary/vespiary/host/internal/api/apitest"
 	"github.com/vespiary/vespiary/host/internal/api/openai"
@@ -127,6 +128,31 @@ func TestUnfinished(t *testing.T) {
 	status, got := ask(t, s.URL, `{"model":"slow","messages":[{"role":"user","content":"hi"}]}`)
 	if status != http.StatusFailedDependency || !strings.Contains(got, "GET /v1/sessions/S1/turns/1") {
 		t.Errorf("%d %s", status, got)
+	}
+}
+
+// TestSuspended: that a call is asked about is nothing that a chat could say. Its stream
+// stays open, and goes on with the answer.
+func TestSuspended(t *testing.T) {
+	s := start(t)
+	go func() {
+		for {
+			if list, _ := s.Sessions.Approvals(t.Context(), apitest.Caller, host.ApprovalFilter{}); len(list) == 1 {
+				_, _ = s.Sessions.Answer(t.Context(), apitest.Caller, list[0].ID, host.Answer{Grant: true})
+				return
+			}
+			runtime.Gosched()
+		}
+	}()
+	_, got := ask(t, s.URL, `{"model":"approve","stream":true,"messages":[{"role":"user","content":"hi"}]}`)
+	var said []string
+	for part := range strings.SplitSeq(got, "\n\n") {
+		if _, data, ok := strings.Cut(part, "data: "); ok {
+			said = append(said, data)
+		}
+	}
+	if len(said) != 4 || !strings.Contains(said[1], `"content":"paid"`) || said[3] != "[DONE]" {
+		t.Errorf("chunks: %s", got)
 	}
 }
 

@@ -35,7 +35,7 @@ func TestOfficialClient(t *testing.T) {
 		"models": []any{"echo", "history"}, "model": "model",
 		"create": "hello wasps stop 8", "session": true, "continued": "2",
 		"stream": "hello wasps", "streamUsage": 8.0, "plainStream": "hello wasps",
-		"suspended":    `Waiting for approval "pay".`,
+		"suspended":    `Waiting for approval "hmac:a1" until 2030-01-02T04:04:05Z.`,
 		"failed":       "APIError 424 agent_error budget_exceeded null",
 		"failedStream": "APIError undefined agent_error budget_exceeded null",
 		"noModel":      "NotFoundError 404 invalid_request_error model_not_found model",

@@ -13,6 +13,8 @@ const (
 	maxLeaf = 32
 	// bulkWeight is what an instruction on a short range counts as.
 	bulkWeight = 64
+	// hostWeight is what an instruction counts as that leaves the compiled code.
+	hostWeight = 64
 )
 
 // makeProbe returns the code that takes one from the fuel.
@@ -68,7 +70,12 @@ func (p *plan) leafSize(body []byte) uint8 {
 func (p *plan) weight(s *format.Scanner) int {
 	switch s.Op {
 	case format.OpCall:
+		if int(s.X) < p.imported {
+			return hostWeight
+		}
 		return 1 + int(p.leaf[s.X])
+	case format.OpRefFunc:
+		return hostWeight
 	case format.OpCallIndirect:
 		return 1 + maxLeaf
 	case format.OpMemoryGrow:

@@ -173,6 +173,7 @@ func TestRefused(t *testing.T) {
 		"locals":            {code(Join([]byte{1}, huge, []byte{I32, End})...), "local variables exceed the limit"},
 		"sum of locals":     {code(Join([]byte{2}, huge, []byte{I32}, huge, []byte{I32, End})...), "local variables exceed the limit"},
 		"branch targets":    {code(Join([]byte{0, 0x0e}, huge)...), "exceed the limit"},
+		"all targets":       {code(Join([]byte{0}, bytes.Repeat(Join([]byte{0x0e}, U32(65_520), make([]byte, 65_521)), 3), []byte{End})...), "branch targets of a function exceed the limit of 131072; split it"},
 		"nesting":           {code(Join([]byte{0}, nested, bytes.Repeat([]byte{End}, 10_002))...), "nested 10001 deep, exceeds the limits of 30000 and 10000; split it"},
 		"code after end":    {code(0, End, End), "too many"},
 		"no end":            {code(0, 0x01), "ends too early"},

@@ -140,7 +140,7 @@ func (r *round) send(c *vespiary.Context, kind, step string) errand {
 	}
 }
 
-// rest waits for a timer, in every third round for a signal as well.
+// rest waits for a timer, and for the signal that the message names.
 func (r *round) rest(c *vespiary.Context, out *report) error {
 	nap := r.Nap
 	if r.event.Turn%2 == 0 {
@@ -168,7 +168,7 @@ func (r *round) file(c *vespiary.Context) errand {
 	return out
 }
 
-// count reads the records of earlier rounds.
+// count reads what the rounds so far have left on record.
 func (k *clerk) count(c *vespiary.Context, out *report) error {
 	var err error
 	if out.Log, err = vespiary.Window[int](c, "rounds", 0); err != nil {

@@ -34,7 +34,7 @@ func (r *reader) body(s *Scanner, params int) {
 	if r.locals += n; r.locals > maxAllLocals {
 		s.c.Fail("local variables of all functions exceed the limit of %d", maxAllLocals)
 	}
-	branches := 0
+	branches, targets := 0, 0
 	for s.Next() {
 		switch s.Op {
 		case OpBlock, OpLoop, OpIf:
@@ -46,6 +46,9 @@ func (r *reader) body(s *Scanner, params int) {
 			branches++
 			r.label(s, s.X)
 		case OpBrTable:
+			if targets += len(s.Targets); targets > maxAllTargets {
+				s.c.Fail("branch targets of a function exceed the limit of %d; split it", maxAllTargets)
+			}
 			for _, l := range s.Targets {
 				r.label(s, l)
 			}

@@ -25,21 +25,22 @@ func (l Limits) withDefaults() Limits {
 // Counts a module may not exceed. They hold the memory of a compiler to a small
 // multiple of the module's size, and lie well above what compilers emit.
 const (
-	maxTypes     = 100_000
-	MaxImports   = 10_000
-	maxFunctions = 200_000
-	MaxTables    = 16
-	maxGlobals   = 100_000
-	maxExports   = 100_000
-	maxSegments  = 100_000
-	maxElements  = 2_000_000 // in all element segments together
-	maxParams    = 1_000     // parameters, and again results, of one function
-	maxBody      = 7_654_321 // bytes of one function, as in the JavaScript embedding
-	maxLocals    = 50_000    // of one function, as in the JavaScript embedding
-	maxAllLocals = 4_000_000 // of all functions together
-	maxNesting   = 10_000    // blocks within blocks
-	maxBranches  = 30_000    // blocks and branches of one function, to whose square the compiler's time grows
-	maxTargets   = 65_520    // of one br_table
+	maxTypes      = 100_000
+	MaxImports    = 10_000
+	maxFunctions  = 200_000
+	MaxTables     = 16
+	maxGlobals    = 100_000
+	maxExports    = 100_000
+	maxSegments   = 100_000
+	maxElements   = 2_000_000 // in all element segments together
+	maxParams     = 1_000     // parameters, and again results, of one function
+	maxBody       = 7_654_321 // bytes of one function, as in the JavaScript embedding
+	maxLocals     = 50_000    // of one function, as in the JavaScript embedding
+	maxAllLocals  = 4_000_000 // of all functions together
+	maxNesting    = 10_000    // blocks within blocks
+	maxBranches   = 30_000    // blocks and branches of one function, to whose square the compiler's time grows
+	maxTargets    = 65_520    // of one br_table
+	maxAllTargets = 131_072   // targets of all br_tables of one function, of which each takes the compiler 2.4 kB
 )
 
 // Read checks the structure of a module and takes it apart. Failures are of type
