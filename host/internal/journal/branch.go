@@ -71,7 +71,7 @@ func (j *Journals) entry(ctx context.Context, tenant, session string, seq uint64
 
 // Revert hides the session's own entries after to and begins a new epoch. What
 // went out is not undone; the revert itself is on record. The entry that opened the
-// session stays.
+// session stays. After an error that is store.ErrFull nothing has changed.
 func (l *Log) Revert(ctx context.Context, to uint64, ops ...store.Op) error {
 	if err := l.Commit(ctx); err != nil {
 		return err
@@ -93,15 +93,18 @@ func (l *Log) Revert(ctx context.Context, to uint64, ops ...store.Op) error {
 	}
 	h.Hidden = append(h.Hidden, [2]uint64{to + 1, l.seq})
 	h.Epoch++
+	was := l.epoch
 	l.epoch = h.Epoch
 	l.mu.Unlock()
 	raw, err := json.Marshal(h)
-	if err != nil {
-		return err
+	if err == nil {
+		ops = append(ops, store.Op{Key: key('h', l.tenant, l.session), Value: raw})
+		_, err = l.AppendNow(ctx, host.Entry{Kind: host.EntryRevert}, host.Revert{To: to}, nil, ops...)
 	}
-	ops = append(ops, store.Op{Key: key('h', l.tenant, l.session), Value: raw})
-	if _, err := l.Append(ctx, host.Entry{Kind: host.EntryRevert}, host.Revert{To: to}, nil, ops...); err != nil {
-		return err
+	if err != nil { // nothing of it is on record, nor will be
+		l.mu.Lock()
+		l.epoch = was
+		l.mu.Unlock()
 	}
-	return l.Commit(ctx)
+	return err
 }

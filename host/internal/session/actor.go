@@ -39,6 +39,8 @@ type actor struct {
 
 	live   *live  // of loop alone, nil when the guest is to be made again
 	endSeq uint64 // of the entry that ended the last turn; of loop alone
+	// dozes says that turns of the session are run again while they wait; of loop alone.
+	dozes bool
 	// damaged says that a stored image could not be read; of loop alone.
 	damaged bool
 
@@ -278,6 +280,16 @@ func (s *Service) load(ctx context.Context, tenant, session string, log Log) (*a
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a, a.fill(ctx)
+}
+
+// refill reads the session anew after it was changed between two turns, for the holder of
+// mu. An actor that cannot ends, and the next one reads it.
+func (a *actor) refill(ctx context.Context) error {
+	err := a.fill(ctx)
+	if err != nil {
+		a.retired, a.draining = true, true
+	}
+	return err
 }
 
 // fill reads the head, and the journal from the first turn on that has not ended: the

@@ -18,6 +18,7 @@ func (s *Service) Fork(ctx context.Context, c host.Caller, session string, at ui
 	if err != nil {
 		return parent, err
 	}
+	defer s.open.lock(parent.Tenant + "/" + parent.ID)() // it is not removed meanwhile
 	if parent.Status == host.SessionErased {
 		return parent, host.Errorf(host.ErrConflict, "fork session %s: it was erased", session)
 	}
@@ -124,7 +125,7 @@ func (s *Service) Revert(ctx context.Context, c host.Caller, session string, to 
 		if a.head.Status == host.SessionWaiting {
 			s.schedule(a.head)
 		}
-		return a.fill(ctx)
+		return a.refill(ctx)
 	})
 }
 

@@ -14,7 +14,9 @@ func (s *Service) Cancel(ctx context.Context, c host.Caller, session string) (ho
 	if err != nil {
 		return head, err
 	}
-	if head.Status != host.SessionRunning && head.Status != host.SessionSuspended { // nothing runs and nothing is queued
+	switch head.Status {
+	case host.SessionRunning, host.SessionSuspended, host.SessionParked: // what is parked ends when it is resumed
+	case host.SessionIdle, host.SessionWaiting, host.SessionErased: // nothing runs and nothing is queued
 		return head, nil
 	}
 	a, err := s.actor(ctx, head.Tenant, head.ID)

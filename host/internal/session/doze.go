@@ -22,6 +22,7 @@ var errDormant = errors.New("session: the turn waits outside of memory")
 // doze returns when the turn can go on: one of its calls has landed, or its context has
 // ended. It returns errDormant when the session left the memory.
 func (a *actor) doze(ctx context.Context, q *queued, p *passing) error {
+	a.dozes = true
 	idle := time.NewTimer(a.idleAfter())
 	defer idle.Stop()
 	for {

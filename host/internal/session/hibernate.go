@@ -16,9 +16,10 @@ const (
 	snapshotsKept = 2
 )
 
-// checkpoint stores the image after a turn if it is time.
+// checkpoint stores the image after a turn if it is time: every turn of a session that
+// waits, since all turns from the image on are run again each time its guest is dropped.
 func (a *actor) checkpoint(ctx context.Context) {
-	if a.live.turns >= snapshotTurns || a.live.burned >= snapshotFuel {
+	if a.dozes || a.live.turns >= snapshotTurns || a.live.burned >= snapshotFuel {
 		a.save(ctx)
 	}
 }

@@ -82,6 +82,8 @@ func (m *importing) entry(ctx context.Context, e *host.Entry) error {
 		err = change(e, func(s *host.Started) { s.Label = m.distrust(s.Label) })
 	case host.EntryEnd, host.EntryAbort:
 		err = change(e, func(x *host.Ended) { x.Label = m.distrust(x.Label) })
+	case host.EntryResult, host.EntryUnknown:
+		err = change(e, func(o *host.Outcome) { o.Usage = unearned(o.Usage) })
 	case host.EntryIntent:
 		err = change(e, func(in *host.Intent) { in.Child = nil }) // what a tool may do is for this host to say
 	default: // the others grant nothing
@@ -90,6 +92,14 @@ func (m *importing) entry(ctx context.Context, e *host.Entry) error {
 		return err
 	}
 	return m.outline.add(*e)
+}
+
+// unearned is a usage that gives nothing back to a budget.
+func unearned(u abi.Usage) abi.Usage {
+	for _, n := range []*int64{&u.InputTokens, &u.OutputTokens, &u.CacheReadTokens, &u.CostMicros, &u.Fuel} {
+		*n = max(*n, 0)
+	}
+	return u
 }
 
 // change rewrites the body of an entry.

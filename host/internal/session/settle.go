@@ -180,6 +180,6 @@ func (s *Service) Unpark(ctx context.Context, c host.Caller, session, note strin
 		if _, err := a.log.AppendNow(ctx, host.Entry{Kind: host.EntryResume}, host.Resumed{By: c, Note: note}, nil, op); err != nil {
 			return err
 		}
-		return a.fill(ctx)
+		return a.refill(ctx)
 	})
 }
