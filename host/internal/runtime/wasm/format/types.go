@@ -209,6 +209,3 @@ func (m *Module) TableTypes() []ValueType {
 	}
 	return all
 }
-
-// HasMemory reports whether the module imports or defines a memory.
-func (m *Module) HasMemory() bool { return m.imported(Memory)+len(m.Memories) > 0 }
