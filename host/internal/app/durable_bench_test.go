@@ -266,7 +266,7 @@ func each(n, times int, f func(i int)) {
 
 // BenchmarkWake has a session answer whose image is on disk and nothing of which is in
 // memory, beside one that is in memory and one that is new. An op is 50 of each, in turns;
-// all times are medians from the event's arrival to its reply, both durable. restarted-ms
+// all times are medians, and minima, from the event's arrival to its reply, both durable. restarted-ms
 // is the first answer of a host that was just started, which loads the module too.
 func BenchmarkWake(b *testing.B) {
 	h := open(b, benchFolder(b))
@@ -297,7 +297,7 @@ func BenchmarkWake(b *testing.B) {
 	for what, all := range times {
 		slices.Sort(all)
 		b.ReportMetric(ms(all[len(all)/2]), what+"-ms")
-		b.ReportMetric(ms(all[len(all)*9/10]), what+"-p90-ms")
+		b.ReportMetric(ms(all[0]), what+"-min-ms")
 	}
 	b.ReportMetric(ms(times["wake"][len(times["wake"])/2])/ms(times["live"][len(times["live"])/2]), "wake/live")
 	b.ReportMetric(ms(times["wake"][len(times["wake"])/2])/ms(times["new"][len(times["new"])/2]), "wake/new")

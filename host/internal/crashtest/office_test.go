@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -215,6 +216,10 @@ func (o *office) answerQuestions(ctx context.Context) {
 	}
 }
 
+// crashes is why a session may be parked: more than three times where the host died once
+// more before it was on record.
+var crashes = regexp.MustCompile(`the host crashed [0-9]+ times in a row during turn`)
+
 // resumeParked lets sessions go on that too many hosts in a row have died with, and no
 // other ones.
 func (o *office) resumeParked(ctx context.Context) {
@@ -224,7 +229,7 @@ func (o *office) resumeParked(ctx context.Context) {
 		return
 	}
 	for _, s := range list.Sessions {
-		if !strings.Contains(s.Reason, "the host crashed 3 times in a row during turn") {
+		if !crashes.MatchString(s.Reason) {
 			o.complain("session %s is parked: %s", s.ID, s.Reason)
 			continue
 		}

@@ -22,7 +22,7 @@ func inputRead(_ context.Context, i *nativeInstance, guest api.Module, s []uint6
 	if err != nil {
 		return err
 	}
-	i.arena.moved += uint64(min(len(b), int(api.DecodeU32(s[1]))))
+	i.arena.moved += min(i.arena.input.len, uint64(api.DecodeU32(s[1])))
 	return copyOut("input_read", guest, b, api.DecodeU32(s[0]), api.DecodeU32(s[1]))
 }
 

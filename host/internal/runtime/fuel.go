@@ -12,7 +12,8 @@ import (
 
 // Fuel is the account that guests draw from; the instances of one turn may share
 // it. A unit is an entry into a function or a turn of a loop; copying memory in
-// bulk costs by its length. It may be used by several goroutines.
+// bulk costs by its length, whether the guest does it or has the host do it. It may
+// be used by several goroutines.
 type Fuel interface {
 	// Draw books what was used since the last Draw of this instance, and returns
 	// how much it may use before the next, at least 1. An instance never books

@@ -311,6 +311,20 @@ func TestEngineClose(t *testing.T) {
 	})
 }
 
+// TestLongMessages logs more at once than anybody reads.
+func TestLongMessages(t *testing.T) {
+	onEngines(t, func(t *testing.T, e runtime.Engine) {
+		t.Helper()
+		longest := 0
+		c := config()
+		c.Log = func(_ slog.Level, message string) { longest = max(longest, len(message)) }
+		must(t, instantiate(t, load(t, e, wasmOf(t, "c")), c), "logs", bytes.Repeat([]byte("x"), 1<<20))
+		if longest != 64<<10 {
+			t.Errorf("a message of %d bytes was logged", longest)
+		}
+	})
+}
+
 // TestLongLines prints without ever ending a line.
 func TestLongLines(t *testing.T) {
 	onEngines(t, func(t *testing.T, e runtime.Engine) {

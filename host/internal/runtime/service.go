@@ -112,7 +112,10 @@ var logLevels = map[string]slog.Level{
 	"log_error": slog.LevelError,
 }
 
-// logAt logs a block and frees it, as Extism does.
+// maxMessage is how much of what a guest logs at once is passed on, in bytes.
+const maxMessage = 64 << 10
+
+// logAt logs a block, of a very long one the beginning, and frees it, as Extism does.
 func logAt(level slog.Level) func(context.Context, *world, blockMemory, []uint64) error {
 	return func(_ context.Context, w *world, mem blockMemory, stack []uint64) error {
 		message, err := mem.read(stack[0])
@@ -120,7 +123,7 @@ func logAt(level slog.Level) func(context.Context, *world, blockMemory, []uint64
 			return err
 		}
 		if w.log != nil {
-			w.log(level, string(message))
+			w.log(level, string(message[:min(len(message), maxMessage)]))
 		}
 		mem.release(stack[0])
 		return nil

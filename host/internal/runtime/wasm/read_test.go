@@ -174,6 +174,8 @@ func TestRefused(t *testing.T) {
 		"sum of locals":     {code(Join([]byte{2}, huge, []byte{I32}, huge, []byte{I32, End})...), "local variables exceed the limit"},
 		"branch targets":    {code(Join([]byte{0, 0x0e}, huge)...), "exceed the limit"},
 		"all targets":       {code(Join([]byte{0}, bytes.Repeat(Join([]byte{0x0e}, U32(65_520), make([]byte, 65_521)), 3), []byte{End})...), "branch targets of a function exceed the limit of 131072; split it"},
+		"loops and locals":  {code(Join([]byte{1}, U32(5000), []byte{I32}, bytes.Repeat([]byte{Loop, BlockVoid}, 201), bytes.Repeat([]byte{End}, 202))...), "5000 local variables, 201 blocks and 201 loops exceeds the limits"},
+		"blocks and locals": {code(Join([]byte{1}, U32(50_000), []byte{I32}, bytes.Repeat([]byte{0x02, BlockVoid, End}, 321), []byte{End})...), "50000 local variables, 321 blocks and 0 loops exceeds the limits"},
 		"nesting":           {code(Join([]byte{0}, nested, bytes.Repeat([]byte{End}, 10_002))...), "nested 10001 deep, exceeds the limits of 30000 and 10000; split it"},
 		"code after end":    {code(0, End, End), "too many"},
 		"no end":            {code(0, 0x01), "ends too early"},

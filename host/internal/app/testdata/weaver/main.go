@@ -62,7 +62,7 @@ func (w *weaver) note(format string, args ...any) {
 func (w *weaver) said() string {
 	h := fnv.New64a()
 	for line, n := range w.index { // a random order, which the sum shows
-		fmt.Fprintln(h, line, n)
+		_, _ = fmt.Fprintln(h, line, n)
 	}
 	return fmt.Sprintf("%d %x %s", len(w.trace), h.Sum64(), strings.Join(w.trace[max(0, len(w.trace)-4):], "; "))
 }

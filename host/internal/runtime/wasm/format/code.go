@@ -34,21 +34,17 @@ func (r *reader) body(s *Scanner, params int) {
 	if r.locals += n; r.locals > maxAllLocals {
 		s.c.Fail("local variables of all functions exceed the limit of %d", maxAllLocals)
 	}
-	branches, targets := 0, 0
+	f := flow{locals: params + n}
 	for s.Next() {
+		f.count(s)
 		switch s.Op {
 		case OpBlock, OpLoop, OpIf:
-			branches++
 			if s.X != NoType {
 				s.c.exists("type", s.X, len(r.m.Types))
 			}
 		case OpBr, OpBrIf:
-			branches++
 			r.label(s, s.X)
 		case OpBrTable:
-			if targets += len(s.Targets); targets > maxAllTargets {
-				s.c.Fail("branch targets of a function exceed the limit of %d; split it", maxAllTargets)
-			}
 			for _, l := range s.Targets {
 				r.label(s, l)
 			}
@@ -57,9 +53,38 @@ func (r *reader) body(s *Scanner, params int) {
 		default:
 			r.indexes(s)
 		}
-		if s.depth > maxNesting || branches > maxBranches {
-			s.c.Fail("a function with %d branches, nested %d deep, exceeds the limits of %d and %d; split it", branches, s.depth, maxBranches, maxNesting)
-		}
+	}
+}
+
+// flow counts what a compiler needs memory and time for beyond a function's size: it
+// may keep the value of each local variable at each block, and more of it in loops.
+type flow struct {
+	locals, loops, blocks, branches, targets int
+}
+
+// count takes an instruction in, and refuses a function that has too much.
+func (f *flow) count(s *Scanner) {
+	switch s.Op {
+	case OpLoop:
+		f.loops++
+		f.blocks++
+	case OpBlock, OpIf:
+		f.blocks++
+	case OpBr, OpBrIf:
+		f.branches++
+	case OpBrTable:
+		f.targets += len(s.Targets)
+	default:
+		return
+	}
+	branches := f.blocks + f.branches
+	switch {
+	case s.depth > maxNesting || branches > maxBranches:
+		s.c.Fail("a function with %d branches, nested %d deep, exceeds the limits of %d and %d; split it", branches, s.depth, maxBranches, maxNesting)
+	case f.targets > maxAllTargets:
+		s.c.Fail("branch targets of a function exceed the limit of %d; split it", maxAllTargets)
+	case f.loops*f.locals > maxLoopLocals || f.blocks*f.locals > maxBlockLocals:
+		s.c.Fail("a function with %d local variables, %d blocks and %d loops exceeds the limits of %d for variables times blocks and %d for variables times loops; split it", f.locals, f.blocks, f.loops, maxBlockLocals, maxLoopLocals)
 	}
 }
 

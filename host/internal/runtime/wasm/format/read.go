@@ -41,6 +41,9 @@ const (
 	maxBranches   = 30_000    // blocks and branches of one function, to whose square the compiler's time grows
 	maxTargets    = 65_520    // of one br_table
 	maxAllTargets = 131_072   // targets of all br_tables of one function, of which each takes the compiler 2.4 kB
+
+	maxLoopLocals  = 1_000_000  // loops of a function times its local variables, which take up to 1.2 kB
+	maxBlockLocals = 16_000_000 // blocks times local variables, which take up to 170 bytes
 )
 
 // Read checks the structure of a module and takes it apart. Failures are of type
