@@ -128,7 +128,7 @@ const (
 // UpgradeOptions say how a session goes over to another module. An empty Mode is
 // UpgradeMigrate where the module exports migrate, else UpgradeReplay.
 type UpgradeOptions struct {
-	Module string `json:"module"` // digest; empty: the one that the agent has now
+	Module string `json:"module"` // digest; it must be the one that the agent has now, which is also the default
 	Mode   string `json:"mode,omitempty"`
 }
 

@@ -273,6 +273,7 @@ func TestUpgradeOutlivesOldImages(t *testing.T) {
 		}
 		id := w.say("", "a").Session
 		until(t, "hibernation", func() bool { return w.living() == 0 })
+		w.agent.Module = "sha256:2"
 		if _, err := w.service.Upgrade(t.Context(), caller, id, host.UpgradeOptions{Module: "sha256:2", Mode: mode}); err != nil {
 			t.Fatal(err)
 		}

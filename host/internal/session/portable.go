@@ -163,6 +163,9 @@ func (m *importing) runs(ctx context.Context, module string) error {
 }
 
 func (m *importing) ops(ctx context.Context, root string) ([]store.Op, error) {
+	if m.outline.module != m.limits.Module { // an agent's permissions are for the module that its configuration names
+		return nil, host.Errorf(host.ErrForbidden, "import: agent %s runs %s, and the session goes on with %s; name an agent that is configured with it", m.agent, m.limits.Module, m.outline.module)
+	}
 	if err := m.runs(ctx, m.outline.module); err != nil {
 		return nil, err
 	}

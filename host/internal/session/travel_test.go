@@ -138,13 +138,18 @@ func TestUpgrade(t *testing.T) {
 	}}
 	id := w.say("", "a").Session
 	w.say(id, "b")
-	if _, err := w.service.Upgrade(t.Context(), caller, id, host.UpgradeOptions{Module: "sha256:3"}); host.CodeOf(err) != host.ErrConflict {
+	if _, err := w.service.Upgrade(t.Context(), caller, id, host.UpgradeOptions{Module: "sha256:3"}); host.CodeOf(err) != host.ErrForbidden {
+		t.Fatalf("a module that is not the agent's: %v", err)
+	}
+	w.agent.Module = "sha256:3"
+	if _, err := w.service.Upgrade(t.Context(), caller, id, host.UpgradeOptions{}); host.CodeOf(err) != host.ErrConflict {
 		t.Fatalf("an upgrade that diverges: %v", err)
 	}
 	if h := w.status(id); h.Module != "sha256:0" || h.Status != host.SessionIdle {
 		t.Fatalf("after it: %+v", h)
 	}
 	for i, c := range []struct{ module, mode string }{{"sha256:1", host.UpgradeReplay}, {"sha256:2", host.UpgradeMigrate}} {
+		w.agent.Module = c.module
 		u, err := w.service.Upgrade(t.Context(), caller, id, host.UpgradeOptions{Module: c.module})
 		if err != nil || u.Mode != c.mode {
 			t.Fatalf("%+v %v", u, err)

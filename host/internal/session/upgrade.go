@@ -76,6 +76,8 @@ func (a *actor) upgradeTo(ctx context.Context, o host.UpgradeOptions) (*upgrade,
 		u.to = agent.Module
 	}
 	switch {
+	case u.to != agent.Module: // an agent's permissions are for the module that its configuration names
+		return nil, host.Errorf(host.ErrForbidden, "upgrade session %s: agent %s runs %s, not %s; configure the agent with that module first", a.open.Session.ID, agent.Name, agent.Module, u.to)
 	case u.to == u.from:
 		return nil, host.Errorf(host.ErrConflict, "upgrade session %s: it runs %s already", a.open.Session.ID, u.from)
 	case head.Status == host.SessionSuspended, head.Status == host.SessionRunning && a.began():
