@@ -16,6 +16,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -84,7 +85,11 @@ func TestChildHost(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h, err := app.Open(t.Context(), cfg, app.Options{Log: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))})
+	h, err := app.Open(t.Context(), cfg, app.Options{
+		Log: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn})),
+		// Times are as long as one another in text: guests that read them use equal fuel.
+		Now: func() time.Time { return time.Now().Truncate(time.Microsecond).Add(time.Nanosecond) },
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -158,6 +163,7 @@ func TestReplaysAgree(t *testing.T) {
 	open()
 	dir := weaverFolder(t, url)
 	s := serve(t, dir)
+	s.install("weaver", filepath.Join(dir, "weaver.wasm")) // so that nothing waits for its compilation
 	woven := s.invoke("weaver", "weave", "").Session
 	for _, text := range []string{"tools", "fetch " + url, "weave"} {
 		s.until("hibernation", func() bool { return s.kinds(woven, host.EntrySnapshot) > 0 })
@@ -230,6 +236,7 @@ func TestCutTurnsEndAlike(t *testing.T) {
 	url, asked, open := web(t)
 	dir := weaverFolder(t, url)
 	s := serve(t, dir)
+	s.install("weaver", filepath.Join(dir, "weaver.wasm"))
 	id := s.invoke("weaver", "weave", "").Session
 	s.until("hibernation", func() bool { return s.kinds(id, host.EntrySnapshot) > 0 })
 	if err := s.stop(); err != nil {
