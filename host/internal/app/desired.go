@@ -125,8 +125,8 @@ func (h *Host) agent(ctx context.Context, cfg *config.Config, name string) (*hos
 	}, nil
 }
 
-// defaultFuel is what the guests of a turn may use whose agent names no limit: more than
-// an hour of computing, and an end for one that spins.
+// defaultFuel is what the guests of a turn may use whose agent names no limit: half an hour
+// of the tightest loop, hours of most work, and an end for one that spins.
 const defaultFuel = 1_000_000_000_000
 
 func fuelOf(b config.Budget) int64 {

@@ -171,7 +171,7 @@ func TestReplaysAgree(t *testing.T) {
 			t.Fatalf("%s: %+v %v", text, turn, turn.Error)
 		}
 	}
-	long := s.begin("weaver", "long "+url)
+	long := s.begin("weaver", "long "+url, "")
 	s.until("suspension", func() bool { return s.session(long.Session).Status == host.SessionSuspended })
 	s.post(http.MethodPost, "/v1/sessions/"+long.Session+"/signals", map[string]any{"name": "go", "data": 5}, nil)
 	s.until("the end", func() bool { return s.session(long.Session).Ended >= 1 })
@@ -243,12 +243,12 @@ func TestCutTurnsEndAlike(t *testing.T) {
 		t.Fatal(err)
 	}
 	cut := child(t, dir, s.key)
-	cut.invokeAsync("weaver", "long "+url, id)
+	cut.begin("weaver", "long "+url, id)
 	cut.until("the blocked call", func() bool {
 		if asked.Load() == 0 {
 			return false
 		}
-		cut.invokeAsync("weaver", "nudge", id) // it waits, and makes durable what landed before
+		cut.begin("weaver", "nudge", id) // it waits, and makes durable what landed before
 		return delivered(t, cut.records(id)) == 2
 	})
 	if err := cut.stop(); err != nil {
@@ -328,30 +328,6 @@ func outline(t *testing.T, records []host.Record) []byte {
 		fmt.Fprintf(&out, "%d %s turn %d %s\n  body %s\n  payload %s %s\n", r.Seq, r.Kind, r.Turn, r.Path, b, r.Digest, payload)
 	}
 	return out.Bytes()
-}
-
-// invokeAsync sends a message and does not wait for its turn.
-func (s *served) invokeAsync(agent, text, session string) {
-	s.t.Helper()
-	b, err := json.Marshal(map[string]string{"content": text, "session": session})
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	r, err := http.NewRequestWithContext(s.t.Context(), http.MethodPost, s.url+"/v1/agents/"+agent+"/invocations", bytes.NewReader(b))
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	r.Header.Set("Authorization", "Bearer "+s.key)
-	r.Header.Set("Content-Type", "application/json")
-	r.Header.Set("Prefer", "respond-async")
-	res, err := http.DefaultClient.Do(r)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	_ = res.Body.Close()
-	if res.StatusCode >= 300 {
-		s.t.Fatalf("invoke %s: %d", agent, res.StatusCode)
-	}
 }
 
 // TestParallelReadsSeeWrites has calls that run at the same time read what an earlier one

@@ -131,8 +131,14 @@ func TestGuestsLiveOn(t *testing.T) {
 	}
 	s = serve(t, dir)
 	s.says("steady", "d", id, "4 d")
-	other := s.says("steady", "random", "", "1 "+abi.TextOf(s.invoke("steady", "random", "").Content)[2:])
-	_ = other
+}
+
+// TestImagesBakeIn shows what inspect warns of: two sessions of a module that exports no
+// vespiary_reseed draw the same from Go's own random source.
+func TestImagesBakeIn(t *testing.T) {
+	s := serve(t, steadyFolder(t, steady))
+	first := s.invoke("steady", "random", "")
+	s.says("steady", "random", "", abi.TextOf(first.Content))
 }
 
 // TestWaitsCostNothing has turns wait for a timer, a signal and an approval, across a
@@ -158,7 +164,7 @@ func TestWaitsCostNothing(t *testing.T) {
 	s := serve(t, dir)
 	var turns []host.Turn
 	for _, text := range []string{"wait 1s", "signal go", "write ask.txt"} {
-		turns = append(turns, s.begin("steady", text))
+		turns = append(turns, s.begin("steady", text, ""))
 	}
 	s.until("suspension", func() bool {
 		for _, turn := range turns {
@@ -194,10 +200,14 @@ func TestWaitsCostNothing(t *testing.T) {
 	})
 }
 
-// begin invokes without waiting for the turn.
-func (s *served) begin(agent, text string) host.Turn {
+// begin invokes without waiting for the turn, in a new session for none.
+func (s *served) begin(agent, text, session string) host.Turn {
 	s.t.Helper()
-	b, err := json.Marshal(map[string]string{"content": text})
+	body := map[string]string{"content": text}
+	if session != "" {
+		body["session"] = session
+	}
+	b, err := json.Marshal(body)
 	if err != nil {
 		s.t.Fatal(err)
 	}
