@@ -32,23 +32,26 @@ var layers = map[string][]string{
 	"registry/...": {"abi", "host/store"},
 
 	// The parts of the host share its words, never one another.
-	"host":                      {"abi", "host/store", "policy"},
-	"host/internal/api/...":     {"abi", "host", "host/store", "policy"},
-	"host/internal/gate/...":    {"abi", "host", "host/store", "policy"},
-	"host/internal/gateway/...": {"abi", "host"},
-	"host/internal/journal/...": {"abi", "host", "host/store"},
-	"host/internal/model/...":   {"abi", "host", "policy"},
-	"host/internal/runtime/...": {"abi", "host"},
-	"host/internal/session/...": {"abi", "host", "host/store", "memory", "policy"},
-	"host/internal/store/...":   {"host/store/..."},
-	"host/internal/telemetry":   {"abi", "host"},
-	"host/internal/tool/...":    {"abi", "host", "host/internal/netguard", "host/store", "policy"},
-	"host/internal/webhook":     {"abi", "host", "host/internal/netguard", "host/store"},
+	"host":                       {"abi", "host/store", "policy"},
+	"host/internal/access":       {"abi", "host", "host/store", "policy"},
+	"host/internal/api/...":      {"abi", "host", "host/store", "policy"},
+	"host/internal/gate/...":     {"abi", "host", "host/store", "policy"},
+	"host/internal/gateway/...":  {"abi", "host"},
+	"host/internal/identity/...": {"abi", "host", "host/store", "policy"},
+	"host/internal/journal/...":  {"abi", "host", "host/store"},
+	"host/internal/model/...":    {"abi", "host", "policy"},
+	"host/internal/runtime/...":  {"abi", "host"},
+	"host/internal/session/...":  {"abi", "host", "host/store", "memory", "policy"},
+	"host/internal/store/...":    {"host/store/..."},
+	"host/internal/telemetry":    {"abi", "host"},
+	"host/internal/tool/...":     {"abi", "host", "host/internal/netguard", "host/store", "policy"},
+	"host/internal/webhook":      {"abi", "host", "host/internal/netguard", "host/store"},
 
 	// Within a part, what is prepared or kept knows neither engines nor actors.
 	"host/internal/runtime/image":    {},
 	"host/internal/runtime/prepare":  {"host/internal/runtime/wasm/format"},
 	"host/internal/session/snapshot": {"host", "host/store"},
+	"host/internal/session/task":     {"host", "host/store", "policy"},
 
 	// What a person works with. It reads modules, and reaches the host itself over
 	// HTTP or through an interface of its own.
@@ -73,11 +76,13 @@ var layers = map[string][]string{
 // owners lists, for each third-party module, the packages that may import it.
 var owners = map[string][]string{
 	"github.com/cedar-policy/cedar-go":         {"policy/cedar"},
+	"github.com/coreos/go-oidc/v3":             {"host/internal/identity"},
 	"github.com/dgraph-io/badger/v4":           {"host/internal/store/..."},
 	"github.com/dgraph-io/ristretto/v2":        {"host/internal/store/..."}, // Badger's options name its cache
 	"github.com/extism/go-sdk":                 {"host/internal/runtime/..."},
 	"github.com/failsafe-go/failsafe-go":       {"host/internal/model/..."},
 	"github.com/fsnotify/fsnotify":             {"host/internal/cli"},
+	"github.com/go-jose/go-jose/v4":            {"host/internal/identity"},
 	"github.com/goccy/go-yaml":                 {"host/internal/config/strict"},
 	"github.com/google/go-cmp":                 {"host/store/storetest", "host/internal/api/apitest"},
 	"github.com/klauspost/compress":            {"host/internal/journal", "host/internal/session/snapshot", "host/internal/store"}, // a format each, with bounds of its own
@@ -87,6 +92,7 @@ var owners = map[string][]string{
 	"github.com/santhosh-tekuri/jsonschema/v6": {"host/internal/tool"},
 	"github.com/spf13/cobra":                   {"host/internal/cli"},
 	"github.com/tetratelabs/wazero":            {"host/internal/runtime/..."},
+	"golang.org/x/mod":                         {"policy/audit"},
 	"go.opentelemetry.io":                      {"host/internal/api/...", "host/internal/telemetry"},
 }
 

@@ -20,6 +20,8 @@ const (
 	CallFileRead      = "file_read"      // FileRead -> FileContent
 	CallFileWrite     = "file_write"     // FileWrite -> FileInfo
 	CallFileList      = "file_list"      // FileList -> FileListing
+	CallAgentCall     = "agent_call"     // AgentCall -> AgentResult
+	CallDelegateToken = "delegate_token" // DelegateToken -> DelegatedToken
 	CallEmit          = "emit"           // Emit -> {}
 	CallAwait         = "await"          // Await -> Event
 	CallStart         = "call_start"     // Start -> Started

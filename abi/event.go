@@ -14,6 +14,7 @@ const (
 	EventSignal   EventType = "signal"   // a named signal arrived
 	EventTimer    EventType = "timer"    // a timer is due
 	EventApproval EventType = "approval" // a person answered
+	EventAgent    EventType = "agent"    // of a wait: an agent that was called has answered
 )
 
 // Event is the input of an agent's export handle: one event is one turn.

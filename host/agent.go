@@ -15,7 +15,27 @@ type Caller struct {
 	User   string `json:"user"`
 	Name   string `json:"name,omitempty"`
 	Key    string `json:"key,omitempty"` // id of the API key, never the key
+	Via    string `json:"via,omitempty"` // how they proved who they are: ViaKey, ViaToken, ViaTask, ViaLocal
+	// Groups and Claims are those that the host's configuration gives or takes over from a
+	// token.
+	Groups []string            `json:"groups,omitempty"`
+	Claims map[string][]string `json:"claims,omitempty"`
+	// Scopes limit the caller to actions of the API, by name or group; none: no limit but
+	// the policies.
+	Scopes []string `json:"scopes,omitempty"`
+	Task   string   `json:"task,omitempty"` // whose token the caller holds
+	// Actors act for the user, the nearest first, as the token of another host says.
+	Actors []string `json:"actors,omitempty"`
+	Remote string   `json:"-"` // address of the connection
 }
+
+// How a caller proved who they are.
+const (
+	ViaKey   = "key"
+	ViaToken = "token"
+	ViaTask  = "task"
+	ViaLocal = "local" // a command on the host's own machine
+)
 
 // Agent is a binding: a plugin with a model, instructions, tools and a budget,
 // under a name. It is immutable; a reload makes new ones.
@@ -23,7 +43,7 @@ type Agent struct {
 	Name        string
 	Description string
 	Plugin      string // as the configuration names it
-	Module      string // digest of the plugin, "sha256:…"
+	Module      string // digest of the plugin, "sha256:…", or ModuleExternal
 	Binding     abi.Binding
 	Tools       []string          // selectors: "source" or "source.tool"
 	Folders     map[string]string // mounted read-only: name to an absolute path of this machine
@@ -44,3 +64,6 @@ type Budget struct {
 	Fuel       int64         `json:"fuel,omitempty"`    // of all guests: function entries and loop rounds, and bytes moved
 	Memory     uint64        `json:"memory,omitempty"`  // bytes of linear memory of one guest
 }
+
+// ModuleExternal stands for the module of an agent that is a program elsewhere.
+const ModuleExternal = "external"

@@ -61,6 +61,8 @@ type ApprovalFilter struct {
 	Session string
 	Status  ApprovalStatus // empty: pending
 	Limit   int            // 0: 100
+	// Visible, when set, tells which approvals the caller may answer.
+	Visible func(*Approval) bool
 }
 
 // Unsettled is a call of which nobody knows whether it happened.

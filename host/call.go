@@ -37,6 +37,7 @@ type Run struct {
 	Tenant  string
 	User    string // on whose behalf
 	Owner   string // of the session
+	Caller  Caller // who brought the event: groups and claims are the user's
 	Agent   *Agent
 	Module  string // digest of the guest, which for a tool is not the agent's
 	Plugin  string // its name
@@ -69,8 +70,12 @@ type Call struct {
 	Begun   time.Time       // when its first attempt was recorded
 	Class   Class           // set before Perform
 	Allowed policy.Decision // set before Perform
-	// Evidence is what a refusal was decided from, in the policy engine's own form.
-	Evidence json.RawMessage
+	// Asked is what policy was asked about it.
+	Asked *policy.Request
+	// Audited is the id of the record of the decision.
+	Audited string
+	// Left is what the task may still use, set before Classify.
+	Left Left
 	// Approval is what a person said to the call, nil for one that nobody was asked about.
 	Approval *Approval
 	// Intent is what an earlier host recorded of the call, nil for one that it did not begin.
@@ -81,6 +86,9 @@ type Call struct {
 	// is about, such as looking a name up. A refusal is the call's, to be returned as it
 	// is. It is set before Classify.
 	Ask func(ctx context.Context, class Class) error
+	// Could tells whether policy could allow the run a call of a class, whatever the call
+	// says: a guest does not see what it could never use. It is set before Classify.
+	Could func(ctx context.Context, class Class) bool
 	// Emit streams content to the session's caller while the call runs: it is
 	// authorised as an emission of its own, durable before it is visible, and an
 	// error from it must end the call. It is set before Perform.
@@ -99,12 +107,19 @@ type Class struct {
 	Entities  []policy.Entity // what Resource belongs to
 	Context   map[string]any  // beyond what the gate computes for every call
 	Recipient []string        // who will learn the arguments
-	Durable   bool            // decision and intent must outlive the host although the call changes nothing
-	Waits     bool            // it does nothing but wait for an event that is on record when it comes: it may be left and made again
-	Unlimited bool            // it may take as long as it takes, unless the guest names a limit
-	Tokens    int64           // estimate that the budget must still hold
-	Child     *Child          // the guest that the call activates; the one that began, when it is entered again
-	State     any             // what Classify found and Perform needs, such as a resolved path
+	// Control are the arguments that say who, where and how much, and Data the others, each
+	// as the words that would stand for it in what a user writes. nil: not known.
+	Control, Data []string
+	Durable       bool   // decision and intent must outlive the host although the call changes nothing
+	Waits         bool   // it does nothing but wait for an event that is on record when it comes: it may be left and made again
+	Unlimited     bool   // it may take as long as it takes, unless the guest names a limit
+	Tokens        int64  // estimate that the budget must still hold
+	Share         Budget // what the call hands on of the budget; it is held back until the call is over
+	Child         *Child // the guest that the call activates; the one that began, when it is entered again
+	// Deny, when not empty, is why the call is denied whatever policies say: it asks for more
+	// than anybody could give it.
+	Deny  string
+	State any // what Classify found and Perform needs, such as a resolved path
 }
 
 // Output is what a capability made of a call.
@@ -120,7 +135,11 @@ type Output struct {
 	Ops []store.Op
 	// Consumes is the turn whose queued event this result delivers, 0 for none.
 	Consumes int
+	Calls    int64 // that others made for it, in tasks of their own
 }
+
+// Left is what remains of a budget; -1 is without limit.
+type Left struct{ Tokens, CostMicros, Calls int64 }
 
 // Capability performs the host calls of one name. Both methods honour ctx and are
 // safe for concurrent use. An *abi.Error is the call's result; any other error is

@@ -32,6 +32,7 @@ const (
 	EntrySnapshot EntryKind = "snapshot"       // Snapshot: the guest's image after a turn was stored
 	EntryMigrate  EntryKind = "migrate"        // Migrated: the session goes on with another module
 	EntryResume   EntryKind = "resume"         // Resumed: a person let a parked session go on
+	EntryDecision EntryKind = "decision"       // Intent: a decision that a call needed before, or besides, its own
 	EntryErase    EntryKind = "erase"          // Erased: the key of the session's payloads is destroyed next
 )
 
@@ -70,11 +71,18 @@ type Open struct {
 
 // Accepted is a queued event.
 type Accepted struct {
-	Task    string `json:"task"`
-	Caller  Caller `json:"caller"`
-	Expires int64  `json:"expires,omitempty"` // unix nanoseconds; 0: never
-	Budget  Budget `json:"budget"`
-	Trace   string `json:"trace,omitempty"` // W3C trace id of the request that brought it
+	Task    string         `json:"task"`
+	Caller  Caller         `json:"caller"`
+	Expires int64          `json:"expires,omitempty"` // unix nanoseconds; 0: never
+	Budget  Budget         `json:"budget"`
+	Grants  []policy.Grant `json:"grants,omitzero"` // nil: none were named
+	Trace   string         `json:"trace,omitempty"` // W3C trace id of the request that brought it
+	// Recorded says that the task has a record of its own, and is over when that says so.
+	// Label is that of what an agent says that delegates; nil: the event is its user's words.
+	Label    *abi.Label `json:"label,omitempty"`
+	Recorded bool       `json:"recorded,omitempty"`
+	Chain    []Link     `json:"chain,omitempty"`    // for whom an agent that was delegated to acts, the nearest first
+	External bool       `json:"external,omitempty"` // the turn's calls come from a program elsewhere
 }
 
 // Started is a turn begun. Attempt counts the hosts that ran it.
@@ -102,9 +110,7 @@ type Intent struct {
 	Decision policy.Decision `json:"decision"`
 	Flow     abi.Label       `json:"flow"` // of the context that chose the call
 	Child    *Child          `json:"child,omitempty"`
-	// Evidence is what a refusal was decided from, in the policy engine's own form, so
-	// that it can be decided again under other policies.
-	Evidence json.RawMessage `json:"evidence,omitempty"`
+	Audit    string          `json:"audit,omitempty"` // id of the audit's record of the decision
 }
 
 // Outcome is a call's end.
@@ -117,7 +123,8 @@ type Outcome struct {
 	Label   abi.Label     `json:"label"`             // the meet of the result's labels
 	Refused bool          `json:"refused,omitempty"` // it was not performed
 	// Consumes is the turn whose queued event the result delivered, 0 for none.
-	Consumes int `json:"consumes,omitempty"`
+	Consumes int   `json:"consumes,omitempty"`
+	Calls    int64 `json:"calls,omitempty"` // that others made for it, in tasks of their own
 }
 
 // Chunk is streamed output.

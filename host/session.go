@@ -40,6 +40,7 @@ type Session struct {
 	Parent   string        `json:"parent,omitempty"`   // it was forked from, or the digest of the file it was imported from
 	At       uint64        `json:"at,omitempty"`       // the last entry that it shares with Parent
 	Upgraded int           `json:"upgraded,omitempty"` // how often it went over to another module
+	By       string        `json:"by,omitempty"`       // the session whose agent called this one's
 	Label    abi.Label     `json:"label,omitzero"`     // of what it has seen, after the last turn that ended
 }
 
@@ -49,6 +50,15 @@ type Invocation struct {
 	Agent   string
 	Session string // empty opens a new one
 	Event   abi.Event
+	Task    TaskSpec // of the task that the event opens
+	// For are the runs that the agent acts for, the nearest first. The host alone sets them,
+	// when an agent calls another.
+	For []Link `json:"-"`
+	// Label is that of what such an agent says.
+	Label *abi.Label `json:"-"`
+	// External opens a task for a program elsewhere, which holds the token that Issue makes.
+	External bool                   `json:"-"`
+	Issue    func(task Task) string `json:"-"`
 	// IdempotencyKey, when not empty, makes a repeated invocation return the same
 	// turn; Body is what must be equal for that, byte by byte.
 	IdempotencyKey string

@@ -19,6 +19,8 @@ type SessionFilter struct {
 	Status SessionStatus
 	After  string
 	Limit  int
+	// Visible, when set, tells which sessions the caller may see.
+	Visible func(*Session) bool `json:"-"`
 }
 
 // AgentInfo is an agent as callers see it.

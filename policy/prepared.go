@@ -3,11 +3,12 @@ package policy
 import "sync"
 
 // Shared is a value that many requests have in common, such as the labels of a session
-// while they do not change: an Authorizer converts it once. Value has the form of an
-// attribute and must not change.
+// while they do not change: an Authorizer converts it once, and so does AppendEvidence.
+// Value has the form of an attribute and must not change.
 type Shared struct {
 	Value    any
 	Prepared Prepared
+	Encoded  Prepared
 }
 
 // Prepared is a place where an Authorizer keeps what it made of something.

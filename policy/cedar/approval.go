@@ -123,27 +123,22 @@ func isApproval(n ast.IsNode) bool {
 // no approval.
 func (v *vocabulary) withoutApproval(p *ast.Policy) []string {
 	var out []string
-	for uid, action := range v.schema.Actions {
+	for u, action := range v.schema.Actions {
 		if action.AppliesTo == nil {
 			continue
 		}
-		if _, has := action.AppliesTo.Context["approval"]; !has && v.applies(p, uid) {
-			out = append(out, string(uid.ID))
+		if _, has := action.AppliesTo.Context["approval"]; !has && v.applies(p, u) {
+			out = append(out, string(u.ID))
 		}
 	}
-	slices.Sort(out)
-	return out
+	return v.summed(out)
 }
 
 // applies reports whether the scope of a policy leaves room for an action.
 func (v *vocabulary) applies(p *ast.Policy, action types.EntityUID) bool {
-	if _, all := p.Action.(ast.ScopeTypeAll); !all {
-		covered := func(u types.EntityUID) bool { return slices.Contains(v.lineage[action], u) }
-		if !slices.ContainsFunc(named(p.Action), covered) {
-			return false
-		}
+	if _, all := p.Action.(ast.ScopeTypeAll); !all && !meet(named(p.Action), v.lineage[action]) {
+		return false
 	}
-	narrowed := *p
-	narrowed.Action, narrowed.Conditions = ast.Scope{}.Eq(action), nil
-	return v.validator.Policy("", &narrowed) == nil
+	to := v.schema.Actions[action].AppliesTo
+	return v.mayBe(p.Principal, to.Principals) && v.mayBe(p.Resource, to.Resources)
 }

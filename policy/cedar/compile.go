@@ -8,12 +8,14 @@ import (
 	"strings"
 
 	cedarlang "github.com/cedar-policy/cedar-go"
+	"github.com/cedar-policy/cedar-go/types"
 	"github.com/cedar-policy/cedar-go/x/exp/ast"
 )
 
 // compiler fills a set, file by file, and gathers what is wrong.
 type compiler struct {
 	set      *Set
+	checkers *checkers
 	named    map[string]Policy // first of each @id, sound or not
 	problems []*Problem
 }
@@ -49,7 +51,7 @@ func (c *compiler) statement(file string, st statement) {
 	}
 	info := describe(file, st, parsed)
 	ok := c.identify(&info)
-	for _, fault := range c.set.words.check(&info, parsed) {
+	for _, fault := range c.check(&info, parsed) {
 		fault.File, fault.Line, fault.Policy = file, st.line, info.ID
 		c.report(fault)
 		ok = false
@@ -143,6 +145,13 @@ func (c *compiler) identify(p *Policy) bool {
 		})
 		return false
 	}
+	if strings.HasPrefix(p.ID, uncoveredCause) || strings.HasPrefix(p.ID, coveredCause) {
+		c.report(&Problem{
+			File: p.File, Line: p.Line, Policy: p.ID, What: "the @id begins like what a decision says of the grants of a task",
+			Fix: "give it another @id",
+		})
+		return false
+	}
 	c.named[p.ID] = *p
 	return true
 }
@@ -153,18 +162,22 @@ func (c *compiler) add(info Policy, p *cedarlang.Policy) {
 	c.set.index.add(cedarlang.PolicyID(info.ID), p)
 }
 
-// check validates a policy strictly against the schema, and what it says of approval.
-func (v *vocabulary) check(info *Policy, p *cedarlang.Policy) []*Problem {
-	parsed := (*ast.Policy)(p.AST())
-	var problems []*Problem
-	for _, msg := range v.faults(parsed) {
-		problems = append(problems, &Problem{What: msg, Fix: v.advice(msg)})
+// check validates a policy strictly against the schema, and what it says of groups and of
+// approval.
+func (c *compiler) check(info *Policy, p *cedarlang.Policy) []*Problem {
+	v, parsed := c.set.words, (*ast.Policy)(p.AST())
+	groups := v.checkGroups(parsed)
+	problems := groups
+	for _, msg := range v.faults(c.checkers.of(parsed).Policy("", parsed)) {
+		if len(groups) == 0 || !notApplicable.MatchString(msg) {
+			problems = append(problems, &Problem{What: msg, Fix: v.advice(msg)})
+		}
 	}
 	return append(problems, v.checkApproval(info, parsed)...)
 }
 
-func (v *vocabulary) faults(p *ast.Policy) []string {
-	err := v.validator.Policy("", p)
+// faults are the messages of an error of the validator.
+func (v *vocabulary) faults(err error) []string {
 	if err == nil {
 		return nil
 	}
@@ -176,5 +189,48 @@ func (v *vocabulary) faults(p *ast.Policy) []string {
 	for _, e := range many.Unwrap() {
 		msgs = append(msgs, e.Error())
 	}
-	return condensed(msgs)
+	return v.condensed(msgs)
+}
+
+// checkGroups finds comparisons of the action with a group, which never hold: an action is
+// in a group.
+func (v *vocabulary) checkGroups(p *ast.Policy) []*Problem {
+	var problems []*Problem
+	add := func(u types.EntityUID) {
+		if v.isGroup(u) {
+			problems = append(problems, &Problem{
+				What: fmt.Sprintf("%v is a group of actions, and no action is equal to it", u), Fix: fmt.Sprintf("write action in %v", u),
+			})
+		}
+	}
+	if eq, ok := p.Action.(ast.ScopeTypeEq); ok {
+		add(eq.Entity)
+	}
+	for _, c := range p.Conditions {
+		ast.Inspect(ast.NewNode(c.Body), func(n ast.IsNode) bool {
+			switch n := n.(type) {
+			case ast.NodeTypeEquals:
+				v.compared(n.BinaryNode, add)
+			case ast.NodeTypeNotEquals:
+				v.compared(n.BinaryNode, add)
+			default: // what they consist of comes next
+			}
+			return true
+		})
+	}
+	return problems
+}
+
+// compared passes on what the action is compared with.
+func (v *vocabulary) compared(n ast.BinaryNode, add func(types.EntityUID)) {
+	for _, pair := range [][2]ast.IsNode{{n.Left, n.Right}, {n.Right, n.Left}} {
+		variable, isVariable := pair[0].(ast.NodeTypeVariable)
+		value, isValue := pair[1].(ast.NodeValue)
+		if !isVariable || !isValue || variable.Name != "action" {
+			continue
+		}
+		if u, ok := value.Value.(types.EntityUID); ok {
+			add(u)
+		}
+	}
 }

@@ -79,7 +79,7 @@ func TestCompileProblems(t *testing.T) {
 		},
 		{
 			"far from any word", `@id("a") permit (principal in Wombat::"x", action, resource);`,
-			[]string{"p.cedar:1: policy \"a\": unrecognized entity type `Wombat`; use one of Agent, Approval, File, Folder, Group, MemorySpace, Model, Module, NetHost, Provider, Role, Run, Session, Task, Tenant, Tool, ToolSet, User"},
+			[]string{"p.cedar:1: policy \"a\": unrecognized entity type `Wombat`; use one of Agent, Approval, Connector, ConnectorScope, File, Folder, Group, Handle, Host, MemorySpace, Model, Module, NetHost, Peer, Provider, Role, Run, Session, Task, Tenant, Tool, ToolSet, User"},
 		},
 		{
 			"unknown attribute", `@id("a") permit (principal, action == Action::"fileRead", resource) when { resource.insde };`,
@@ -87,7 +87,7 @@ func TestCompileProblems(t *testing.T) {
 		},
 		{
 			"context of some actions", `@id("a") forbid (principal, action in Action::"egress", resource) when { context.method == "PUT" };`,
-			[]string{"p.cedar:1: policy \"a\": attribute `method` is not in the context of callModel, embed, emit, reply, resolveName; name in the scope the actions that have it"},
+			[]string{"p.cedar:1: policy \"a\": attribute `method` is not in the context of any connectorSend, callModel, delegateRemote, embed, emit, reply, resolveName; name in the scope the actions that have it"},
 		},
 		{
 			"optional attribute", `@id("a") permit (principal is Run, action, resource) when { context.now < principal.task.expiresAt };`,
@@ -95,24 +95,49 @@ func TestCompileProblems(t *testing.T) {
 		},
 		{
 			"group as an action", `@id("a") permit (principal, action == Action::"observe", resource);`,
-			[]string{"p.cedar:1: policy \"a\": unable to find an applicable action given the policy scope constraints; the principal is a Run (write principal in Agent::\"name\"), or for approve a User, and each action takes the resource that vespiary.cedarschema says"},
+			[]string{`p.cedar:1: policy "a": Action::"observe" is a group of actions, and no action is equal to it; write action in Action::"observe"`},
+		},
+		{
+			"group of tools as an action", `@id("a") permit (principal, action == Action::"invokeReadTool", resource);`,
+			[]string{`p.cedar:1: policy "a": Action::"invokeReadTool" is a group of actions, and no action is equal to it; write action in Action::"invokeReadTool"`},
+		},
+		{
+			"group in conditions", `@id("a") permit (principal, action, resource) when { action == Action::"effect" } unless { Action::"observe" != action };`,
+			[]string{
+				`p.cedar:1: policy "a": Action::"effect" is a group of actions, and no action is equal to it; write action in Action::"effect"`,
+				`p.cedar:1: policy "a": Action::"observe" is a group of actions, and no action is equal to it; write action in Action::"observe"`,
+			},
+		},
+		{
+			"group in a list", `@id("a") permit (principal, action in [Action::"invokeReadTool", Action::"fileRead"], resource) when { action in Action::"observe" };`, nil,
+		},
+		{
+			"groups without members", `@id("a") forbid (principal, action in [Action::"connectorSend", Action::"invokeWriteTool"], resource) when { context.left.calls == 0 && context.input == {} };`, nil,
+		},
+		{
+			"tool that is not configured", `@id("a") permit (principal, action == Action::"hello.greet", resource);`,
+			[]string{"p.cedar:1: policy \"a\": unrecognized action `Action::\"hello.greet\"`; no tool or connector is configured; add it to the configuration first"},
+		},
+		{
+			"id like a task's", `@id("grants of task 1") permit (principal, action, resource);`,
+			[]string{`p.cedar:1: policy "grants of task 1": the @id begins like what a decision says of the grants of a task; give it another @id`},
 		},
 		{
 			"agent as principal", `@id("a") permit (principal == Agent::"x", action, resource);`,
-			[]string{"p.cedar:1: policy \"a\": unable to find an applicable action given the policy scope constraints; the principal is a Run (write principal in Agent::\"name\"), or for approve a User, and each action takes the resource that vespiary.cedarschema says"},
+			[]string{"p.cedar:1: policy \"a\": unable to find an applicable action given the policy scope constraints; the principal of a call is a Run (write principal in Agent::\"name\"), who asks something of the host is a User, and each action takes the resource that vespiary.cedarschema says"},
 		},
 		{
 			"no action at all", `@id("a") permit (principal, action in [], resource);`,
 			[]string{
 				"p.cedar:1: policy \"a\": empty set literals are forbidden in policies; name at least one element",
-				"p.cedar:1: policy \"a\": unable to find an applicable action given the policy scope constraints; the principal is a Run (write principal in Agent::\"name\"), or for approve a User, and each action takes the resource that vespiary.cedarschema says",
+				"p.cedar:1: policy \"a\": unable to find an applicable action given the policy scope constraints; the principal of a call is a Run (write principal in Agent::\"name\"), who asks something of the host is a User, and each action takes the resource that vespiary.cedarschema says",
 			},
 		},
 		{
 			"a run's words about a person", `@id("a") forbid (principal, action, resource) when { principal.depth > 1 || context.left.calls == 0 };`,
 			[]string{
-				"p.cedar:1: policy \"a\": attribute `depth` on entity type `User` not found; write principal is Run in the scope, since the principal of approve is a User",
-				"p.cedar:1: policy \"a\": attribute `left` is not in the context of approve; write principal is Run in the scope, or name there the actions that have it",
+				"p.cedar:1: policy \"a\": attribute `depth` on entity type `User` not found; write principal is Run in the scope, since a User asks for some of these actions",
+				"p.cedar:1: policy \"a\": attribute `left` is not in the context of what people ask of the host; write principal is Run in the scope, or name there the actions that have it",
 			},
 		},
 		{

@@ -27,29 +27,48 @@ func (v *vocabulary) conforms(e types.Entity) error {
 	if m := recordMismatch("", e.Attributes, declared.Shape); m != "" {
 		return errors.New(m)
 	}
+	if e.Tags.Len() > 0 && declared.Tags == nil {
+		return fmt.Errorf("the schema gives %s no tags; leave them out", e.UID.Type)
+	}
 	return err
 }
 
 // refusals says why a request cannot be decided at all.
 func (v *vocabulary) refusals(q *query) []string {
-	var faults []string
+	faults := v.strangers(q)
 	if err := v.validator.Request(q.request); err != nil {
 		faults = append(faults, v.requestMismatch(q.request, err))
 	}
 	return append(faults, v.absent(q)...)
 }
 
-// absent names the principal, the resource and the entities they inherit through
+// strangers names those for whom the principal acts and who cannot ask for the action.
+func (v *vocabulary) strangers(q *query) []string {
+	var faults []string
+	for _, l := range q.links[1:] {
+		if applies := v.schema.Actions[q.request.Action].AppliesTo; applies != nil && !slices.Contains(applies.Principals, l.principal.Type) {
+			faults = append(faults, fmt.Sprintf("%v cannot be in the chain of %v; those are of type %v", l.principal, q.request.Action, oneOf(applies.Principals)))
+		}
+	}
+	return faults
+}
+
+// absent names the principals, the resource and the entities they inherit through
 // that the request does not carry.
 func (v *vocabulary) absent(q *query) []string {
 	var faults []string
-	for _, line := range [][]types.EntityUID{q.principals, q.objects} {
-		for i, u := range line {
-			if q.entities.has(u) || i > 0 && !v.inherits(u.Type) {
-				continue
-			}
-			faults = append(faults, fmt.Sprintf("%v is needed to decide about %v and is not among the entities of the request; add it", u, line[0]))
+	for i := range q.links {
+		faults = v.gaps(q, q.links[i].lineage, faults)
+	}
+	return v.gaps(q, q.objects, faults)
+}
+
+func (v *vocabulary) gaps(q *query, line []types.EntityUID, faults []string) []string {
+	for i, u := range line {
+		if q.entities.has(u) || i > 0 && !v.inherits(u.Type) {
+			continue
 		}
+		faults = append(faults, fmt.Sprintf("%v is needed to decide about %v and is not among the entities of the request; add it", u, line[0]))
 	}
 	return faults
 }
@@ -57,7 +76,7 @@ func (v *vocabulary) absent(q *query) []string {
 func (v *vocabulary) requestMismatch(r types.Request, err error) string {
 	action, ok := v.schema.Actions[r.Action]
 	if !ok {
-		return fmt.Sprintf("the schema has no action %v; %s", r.Action, nearest(string(r.Action.ID), v.actionNames()))
+		return fmt.Sprintf("the schema has no action %v; %s", r.Action, v.unknownAction(string(r.Action.ID)))
 	}
 	if action.AppliesTo == nil {
 		return fmt.Sprintf("%v is a group of actions, not one that can be asked for", r.Action)
@@ -172,6 +191,8 @@ func kindOf(v types.Value) string {
 		return "ipaddr"
 	case types.Datetime:
 		return "datetime"
+	case types.Decimal:
+		return "decimal"
 	case types.Set:
 		return "Set"
 	case types.Record:

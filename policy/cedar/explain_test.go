@@ -2,7 +2,11 @@ package cedar
 
 import (
 	"encoding/json"
+	"flag"
 	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -11,11 +15,20 @@ import (
 	"github.com/vespiary/vespiary/policy"
 )
 
+// headlines are the lines of an explanation without the conditions below them.
+func headlines(e Explanation) string {
+	return strings.Join(slices.DeleteFunc(slices.Clone(e.Lines), func(l string) bool { return strings.HasPrefix(l, " ") }), "\n")
+}
+
 func TestExplain(t *testing.T) {
-	set := starterSet(t)
+	set, err := Load(Starter(), officeActions()...)
+	if err != nil {
+		t.Fatal(err)
+	}
 	engine := New(set)
 	broken := ask("callModel", model(), base(nil))
 	delete(broken.Context, "now")
+	mailed := base(map[string]any{"input": map[string]any{"to": []string{"a"}}})
 	tests := []struct {
 		name    string
 		request *policy.Request
@@ -23,13 +36,13 @@ func TestExplain(t *testing.T) {
 	}{
 		{"permitted", ask("callModel", model(), base(nil)), `permitted by policy "agents-call-models" (agents.cedar:`},
 		{"forbidden, with its why", ask("fileRead", file("../a", "docs", false, false), base(nil)), `forbidden by policy "files-stay-inside" (limits.cedar:28): the path leads out of its folder`},
-		{"nothing permits", ask("invokeWriteTool", tool(false), base(nil)), `no policy permits Agent::"support" to invokeWriteTool Tool::"hello.greet"`},
+		{"nothing permits", ask("mail.send", writeTool("mail.send"), mailed), `no policy permits Agent::"support" to mail.send Tool::"mail.send"`},
 		{"near miss", ask("reply", session("other"), base(nil)), "no policy permits Agent::\"support\" to reply Session::\"s1\"\npolicy \"agents-answer-their-user\" (agents.cedar:31) is about this, but its conditions do not hold"},
 		{"invalid", broken, `Action::"callModel": context.now is missing`},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			got := set.Explain(tt.request, engine.Authorize(t.Context(), tt.request))
+			got := headlines(set.Explain(tt.request, engine.Authorize(t.Context(), tt.request)))
 			if !strings.HasPrefix(got, tt.want) || strings.Count(got, "\n") != strings.Count(tt.want, "\n") {
 				t.Errorf("got\n%s\nwant\n%s", got, tt.want)
 			}
@@ -52,186 +65,87 @@ func TestExplainLeavesOutOtherScopes(t *testing.T) {
 @id("family") permit (principal in Run::"r0", action, resource) when { principal.depth > 7 };`)
 	want := `no policy permits Agent::"support" to callModel Model::"main"
 policy "family" (p.cedar:2) is about this, but its conditions do not hold`
-	if diff := cmp.Diff(want, set.Explain(r, New(set).Authorize(t.Context(), r))); diff != "" {
+	if diff := cmp.Diff(want, headlines(set.Explain(r, New(set).Authorize(t.Context(), r)))); diff != "" {
 		t.Error(diff)
 	}
 }
 
-// recorded sends requests through JSON, as a journal would.
-func recorded(t *testing.T, set *Set, requests ...*policy.Request) []Recorded {
+// explained are requests by what testdata/explain.txt calls them.
+func explained(t *testing.T) []struct {
+	name string
+	set  *Set
+	c    Case
+} {
 	t.Helper()
-	var out []Recorded
-	for _, r := range requests {
-		rec, err := set.Record(r)
-		if err != nil {
+	office := officeSet(t)
+	raw := func(s string) map[string]json.RawMessage {
+		var m map[string]json.RawMessage
+		if err := json.Unmarshal([]byte(s), &m); err != nil {
 			t.Fatal(err)
 		}
-		b, err := json.Marshal(rec)
-		if err != nil {
-			t.Fatal(err)
-		}
-		var back Recorded
-		if err := json.Unmarshal(b, &back); err != nil {
-			t.Fatalf("%v in %s", err, b)
-		}
-		out = append(out, back)
+		return m
 	}
-	return out
-}
-
-func writeTool(name, set string) policy.Entity {
-	return policy.Entity{UID: u("Tool", name), Parents: []policy.UID{u("ToolSet", set)}, Attrs: map[string]any{"source": set, "readOnly": false}}
-}
-
-func TestSuggest(t *testing.T) {
-	mount := func(n int) *policy.Request {
-		return ask("fileRead", file(fmt.Sprintf("%d.txt", n), "docs", true, false), base(nil))
-	}
-	odd := "a\"\n);permit(principal,action,resource);//\u202e"
-	tests := []struct {
-		name   string
-		set    string
-		denied []*policy.Request
-		want   string
-		notes  []string
-	}{
-		{
-			name: "one tool", denied: []*policy.Request{ask("invokeWriteTool", writeTool("mail.send", "mail"), base(nil))},
-			want: `@id("support-invokeWriteTool")
-permit (
-  principal in Agent::"support",
-  action == Action::"invokeWriteTool",
-  resource == Tool::"mail.send"
-);
-`,
-		},
-		{
-			name: "the same twice is one", denied: []*policy.Request{mount(1), mount(1)},
-			want: `@id("support-fileRead")
-permit (
-  principal in Agent::"support",
-  action == Action::"fileRead",
-  resource == File::"docs/1.txt"
-);
-`,
-		},
-		{
-			name: "many that are read become their folder", denied: []*policy.Request{mount(1), mount(2), mount(3)},
-			want: `// 3 were asked for; this covers all of Folder::"docs"
-@id("support-fileRead")
-permit (
-  principal in Agent::"support",
-  action == Action::"fileRead",
-  resource in Folder::"docs"
-);
-`,
-		},
-		{
-			name: "writes are listed, never widened", denied: []*policy.Request{
-				ask("invokeWriteTool", writeTool("m.a", "m"), base(nil)), ask("invokeWriteTool", writeTool("m.b", "m"), base(nil)),
-				ask("invokeWriteTool", writeTool("m.c", "m"), base(nil)),
-			},
-			want: `@id("support-invokeWriteTool")
-permit (
-  principal in Agent::"support",
-  action == Action::"invokeWriteTool",
-  resource is Tool
-)
-when { resource in [Tool::"m.a", Tool::"m.b", Tool::"m.c"] };
-`,
-		},
-		{
-			name: "sessions by owner, actions together", denied: []*policy.Request{
-				ask("reply", session("owner"), base(nil)), ask("emit", session("owner"), base(nil)),
-				ask("memoryWrite", memory("owner", "episodic"), base(nil)),
-			},
-			want: `@id("support-emit-reply")
-permit (
-  principal in Agent::"support",
-  action in [Action::"emit", Action::"reply"],
-  resource is Session
-)
-when { resource.owner == principal.user };
-
-@id("support-memoryWrite")
-permit (
-  principal in Agent::"support",
-  action == Action::"memoryWrite",
-  resource is MemorySpace
-)
-when { resource.owner == principal.user && resource.tier == "episodic" };
-`,
-		},
-		{
-			name: "the name is taken", set: `@id("support-httpGet") permit (principal in Agent::"other", action == Action::"httpGet", resource);`,
-			denied: []*policy.Request{ask("httpGet", netHost(), net("1.1.1.1"))},
-			want: `@id("support-httpGet-2")
-permit (
-  principal in Agent::"support",
-  action == Action::"httpGet",
-  resource == NetHost::"docs.example.com:443"
-);
-`,
-		},
-		{
-			name: "names are quoted", denied: []*policy.Request{ask("invokeWriteTool", writeTool(odd, "m"), base(nil))},
-			want: `@id("support-invokeWriteTool")
-permit (
-  principal in Agent::"support",
-  action == Action::"invokeWriteTool",
-  resource == Tool::"a\"\n);permit(principal,action,resource);//\u{202e}"
-);
-`,
-		},
-		{
-			name:   "a forbid is named and not worked around",
-			set:    `@id("no-web") forbid (principal, action == Action::"httpGet", resource);`,
-			denied: []*policy.Request{ask("httpGet", netHost(), net("1.1.1.1"))},
-			notes:  []string{`Agent::"support" httpGet NetHost::"docs.example.com:443": forbidden by policy "no-web" (p.cedar:1), which no permit overrides; change that policy if it is wrong`},
-		},
-		{
-			name:   "already permitted",
-			set:    `@id("web") permit (principal, action == Action::"httpGet", resource);`,
-			denied: []*policy.Request{ask("httpGet", netHost(), net("1.1.1.1"))},
-			notes:  []string{`Agent::"support" httpGet NetHost::"docs.example.com:443": already permitted by policy "web" (p.cedar:1)`},
-		},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			set := compile(t, tt.set)
-			got := set.Suggest(recorded(t, set, tt.denied...))
-			if diff := cmp.Diff(Suggestion{Policies: tt.want, Notes: tt.notes}, got); diff != "" {
-				t.Error(diff)
-			}
-		})
-	}
-}
-
-// A suggestion must permit what was denied and leave everything else denied.
-func TestSuggestIsNarrow(t *testing.T) {
-	set := starterSet(t)
-	denied := ask("invokeWriteTool", writeTool("mail.send", "mail"), base(nil))
-	text := set.Suggest(recorded(t, set, denied)).Policies
-	files := map[string][]byte{"more.cedar": []byte(text)}
-	for _, p := range set.Policies() {
-		files[p.File] = set.files[p.File]
-	}
-	wider, err := Compile(files)
+	untrusted := `"flow": {"pc": 0, "control": 2}, "input": {"project": "OPS", "summary": "x", "watchers": []}`
+	granting := CaseTask{ID: "t42", Grants: []CaseGrant{{Actions: []string{"connectorCreate"}, Resources: []string{"Connector::jira"}}}}
+	absent, err := Compile(map[string][]byte{"p.cedar": []byte(`@id("permitted") permit (principal, action, resource);
+@id("of-tasks-that-end") forbid (principal is Run, action, resource) when { principal.task has expiresAt && principal.task.expiresAt < context.now };
+@id("errs") forbid (principal is Run, action, resource) when { principal.depth == 0 && context.left.tokens * 9223372036854775807 > 0 };`)})
 	if err != nil {
 		t.Fatal(err)
 	}
-	engine := New(wider)
-	if d := engine.Authorize(t.Context(), denied); !d.Allowed || ids(d) != "support-invokeWriteTool" {
-		t.Errorf("still denied: %+v", d)
+	long := strings.Repeat("x", 300)
+	return []struct {
+		name string
+		set  *Set
+		c    Case
+	}{
+		{"permitted", office, Case{Agent: "triage", Action: "jira.get_issue", Resource: "jira/OPS"}},
+		{"permitted by a condition", office, Case{User: "ann", Action: "memoryRead", Resource: "m"}},
+		{"permitted in a chain", office, Case{Agent: "triage", ActsFor: []CaseHop{{Agent: "triage", Task: &granting}}, Task: granting, Action: "jira.create_issue", Resource: "jira/OPS", Context: raw(`{"input": {"project": "OPS", "summary": "x", "watchers": []}}`)}},
+		{"forbidden by nested conditions, and a person may approve", office, Case{Agent: "triage", Task: granting, Action: "jira.create_issue", Resource: "jira/OPS", Context: raw("{" + untrusted + "}")}},
+		{"approved for other arguments", office, Case{Agent: "triage", Task: granting, Approved: "user", Action: "jira.create_issue", Resource: "jira/OPS", Context: raw("{" + untrusted + `, "approval": {"digest": "sha256:other"}}`)}},
+		{"forbidden twice", office, Case{User: "ann", Action: "memoryWrite", Resource: "m", Attrs: raw(`{"tier": "semantic"}`), Context: raw(`{"flow": {"pc": 1, "data": 0}}`)}},
+		{"at the instant of expiry", office, Case{Agent: "triage", Task: CaseTask{Expires: "0s"}, Action: "jira.get_issue", Resource: "jira/OPS"}},
+		{"nothing permits, one comes near", office, Case{Agent: "payments", User: "ann", Action: "bank.send_money", Resource: "bank/main", Context: raw(`{"input": {"recipient": "GB1", "amountCents": 10001}}`)}},
+		{"nothing permits, and nothing is about it", office, Case{Agent: "payments", Action: "jira.delete_issue", Resource: "jira/OPS"}},
+		{"an ancestor is not permitted", office, Case{Agent: "triage", ActsFor: []CaseHop{{Agent: "writer"}}, Action: "jira.get_issue", Resource: "jira/OPS"}},
+		{"outside the grants", office, Case{Agent: "triage", Task: granting, Action: "jira.get_issue", Resource: "jira/OPS"}},
+		{"granted nothing", office, Case{Agent: "triage", Task: CaseTask{ID: "t1", Grants: []CaseGrant{}}, Action: "jira.get_issue", Resource: "jira/OPS"}},
+		{"not to be evaluated", absent, Case{Action: "callModel", Context: raw(`{"left": {"tokens": 2, "calls": 1, "usdMicros": 1}}`)}},
+		{"a person by claims", office, Case{User: "ann", Groups: []string{"admins"}, Claims: map[string][]string{"mfa": {"no"}}, Action: "readAudit"}},
+		{"a forbidden person", office, Case{User: "ann", Action: "openTask", Resource: "triage", Context: raw(`{"expiresAt": "48h", "restricted": true}`)}},
+		{"long values", office, Case{Agent: "browser", Roles: []string{"web-reader"}, Action: "resolveName", Resource: long + ":443"}},
 	}
-	others := []*policy.Request{
-		ask("invokeWriteTool", writeTool("mail.delete", "mail"), base(nil)),
-		ask("invokeReadTool", writeTool("mail.send", "mail"), base(nil)),
-		during(ask("invokeWriteTool", writeTool("mail.send", "mail"), base(nil)), "completed", nil),
-	}
-	for _, r := range others {
-		if d := engine.Authorize(t.Context(), r); d.Allowed {
-			t.Errorf("%v %v is permitted by %s", r.Action, r.Resource, ids(d))
+}
+
+func TestExplainGolden(t *testing.T) {
+	var b strings.Builder
+	for _, tt := range explained(t) {
+		r, err := tt.set.words.caseRequest(&tt.c)
+		if err != nil {
+			t.Fatalf("%s: %v", tt.name, err)
 		}
+		e := tt.set.Explain(r, New(tt.set).Authorize(t.Context(), r))
+		fmt.Fprintf(&b, "-- %s --\n%s\n", tt.name, e)
+	}
+	golden(t, "explain.txt", b.String())
+}
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+func golden(t *testing.T, name, got string) {
+	t.Helper()
+	path := filepath.Join("testdata", name)
+	if *update {
+		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), got); diff != "" {
+		t.Error(diff)
 	}
 }

@@ -31,7 +31,8 @@ type entry struct {
 	id     cedarlang.PolicyID
 	policy *cedarlang.Policy
 	seq    int
-	shared bool // filed in several buckets
+	unsure *unsure // the same without its context
+	shared bool    // filed in several buckets
 }
 
 func newIndex() *index {
@@ -42,7 +43,7 @@ func (ix *index) add(id cedarlang.PolicyID, p *cedarlang.Policy) {
 	scope := (*ast.Policy)(p.AST())
 	principal, resource := ix.number(named(scope.Principal)), ix.number(named(scope.Resource))
 	actions := ix.number(named(scope.Action))
-	e := entry{id: id, policy: unscoped(scope), seq: ix.size, shared: len(actions) > 1}
+	e := entry{id: id, policy: unscoped(scope), unsure: &unsure{}, seq: ix.size, shared: len(actions) > 1}
 	for _, a := range actions {
 		b := bucket{principal[0], a, resource[0]}
 		ix.buckets[b] = append(ix.buckets[b], e)

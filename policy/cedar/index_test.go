@@ -14,10 +14,10 @@ import (
 
 // The random worlds below have few names, so that scopes, parents and requests meet
 // often, and cycles, absent entities and several paths to one ancestor occur.
-const names = 7
+const nameCount = 7
 
 func anyUID(r *rand.Rand, kinds ...string) types.EntityUID {
-	return types.EntityUID{Type: types.EntityType(kinds[r.IntN(len(kinds))]), ID: types.String(fmt.Sprint(r.IntN(names)))}
+	return types.EntityUID{Type: types.EntityType(kinds[r.IntN(len(kinds))]), ID: types.String(fmt.Sprint(r.IntN(nameCount)))}
 }
 
 func randomScope(r *rand.Rand, variable string, kinds ...string) string {
@@ -81,7 +81,7 @@ var groupOf = map[string]string{"User": "Group", "Group": "Group", "Doc": "Box",
 func randomEntities(r *rand.Rand) types.EntityMap {
 	m := types.EntityMap{}
 	for _, kind := range slices.Sorted(maps.Keys(groupOf)) {
-		for i := range names {
+		for i := range nameCount {
 			if r.IntN(8) == 0 {
 				continue
 			}
@@ -149,6 +149,60 @@ func TestIndexDecidesLikeCedar(t *testing.T) {
 	for _, kind := range []string{"allow", "deny", "error ", "by "} {
 		if seen[kind] < sets*requests/20 {
 			t.Errorf("only %d of %d decisions have %q: the test says little", seen[kind], sets*requests, kind)
+		}
+	}
+}
+
+// The same over the schema as it is: every link of a request is decided by the index as by
+// Cedar's pass over all policies, and what is allowed could be.
+func TestIndexOnOurSchema(t *testing.T) {
+	const sets, requests = 20, 1_000 // 20,000 in all
+	words := officeSet(t).words
+	seen := map[string]int{}
+	for seed := range uint64(sets) {
+		r := newRandom(1_000+seed, words)
+		texts, _ := r.policies(t, 40)
+		set, err := words.compile(map[string][]byte{"p.cedar": []byte(strings.Join(texts, "\n"))})
+		if err != nil {
+			t.Fatal(err)
+		}
+		plain := cedarlang.NewPolicySet()
+		for _, p := range set.policies {
+			var parsed cedarlang.Policy
+			if err := parsed.UnmarshalCedar([]byte(p.Text)); err != nil {
+				t.Fatal(err)
+			}
+			plain.Add(cedarlang.PolicyID(p.ID), &parsed)
+		}
+		engine := New(set)
+		for i := 0; i < requests; {
+			known := r.world()
+			for range 20 {
+				asked := r.request(known)
+				i++
+				q, faults := words.query(asked)
+				if len(faults) > 0 {
+					t.Fatal(faults)
+				}
+				for j := range q.links {
+					q.stand(j)
+					want := rendered(cedarlang.Authorize(plain, &q.entities, q.request))
+					got := rendered(cedarlang.Authorize(set.index.candidates(q), &q.entities, q.request))
+					if got != want {
+						t.Fatalf("seed %d, request %+v: the index says\n%s\nCedar says\n%s", seed, q.request, got, want)
+					}
+				}
+				allowed, could := engine.Authorize(t.Context(), asked).Allowed, engine.Could(t.Context(), asked)
+				if allowed && !could {
+					t.Fatalf("seed %d, request %+v is allowed, but it could not be", seed, q.request)
+				}
+				seen[fmt.Sprintf("allowed %v, could %v, %d links", allowed, could, min(len(q.links), 2))]++
+			}
+		}
+	}
+	for _, kind := range []string{"allowed true, could true, 1 links", "allowed false, could true, 1 links", "allowed false, could false, 1 links", "allowed true, could true, 2 links"} {
+		if seen[kind] < sets*requests/100 {
+			t.Errorf("only %d of %d requests are %s: the test says little; %v", seen[kind], sets*requests, kind, seen)
 		}
 	}
 }

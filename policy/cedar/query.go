@@ -9,12 +9,43 @@ import (
 	"github.com/vespiary/vespiary/policy"
 )
 
-// query is a request in Cedar's types, with what its parts are in.
+// query is a request in Cedar's types, with what its parts are in. It stands at one link
+// of its chain: principals and the principal of request are that link's.
 type query struct {
 	request                      types.Request
 	entities                     entities
+	links                        []link
 	principals, actions, objects []types.EntityUID // each begins with the part itself
+	one                          [1]link
 	room                         [24]types.EntityUID
+}
+
+// link is one hop of a chain of delegation.
+type link struct {
+	principal types.EntityUID
+	lineage   []types.EntityUID // the principal and all that it is in
+	grants    *taskGrants       // nil: not narrowed
+}
+
+// stand makes the query that of the principal of link i.
+func (q *query) stand(i int) {
+	q.request.Principal, q.principals = q.links[i].principal, q.links[i].lineage
+}
+
+// covered reports whether every link has grants and each allows what is asked.
+func (q *query) covered() bool {
+	_, _, short := q.uncovered()
+	return !short && !slices.ContainsFunc(q.links, func(l link) bool { return l.grants == nil })
+}
+
+// uncovered finds the first link whose grants do not allow what is asked.
+func (q *query) uncovered() (i int, task string, short bool) {
+	for i := range q.links {
+		if g := q.links[i].grants; g != nil && !g.cover(q.actions, q.objects) {
+			return i, g.task, true
+		}
+	}
+	return 0, "", false
 }
 
 // entities looks an entity up in the request's own, which are few, then in those it
@@ -43,12 +74,22 @@ func (e *entities) has(u types.EntityUID) bool {
 	return ok
 }
 
-// trace fills in what principal, action and resource are in.
+// trace fills in what principals, action and resource are in. A query without links gets
+// its principal as the only one.
 func (q *query) trace(v *vocabulary) {
-	room := q.room[:0]
-	q.principals = closure(&q.entities, q.request.Principal, room)
-	q.objects = closure(&q.entities, q.request.Resource, q.principals[len(q.principals):])
+	if len(q.links) == 0 {
+		q.one[0] = link{principal: q.request.Principal}
+		q.links = q.one[:]
+	}
 	q.actions = v.lineage[q.request.Action]
+	q.objects = closure(&q.entities, q.request.Resource, q.room[:0])
+	room := q.objects[len(q.objects):]
+	for i := range q.links {
+		l := &q.links[i]
+		l.lineage = closure(&q.entities, l.principal, room)
+		room = l.lineage[len(l.lineage):]
+	}
+	q.stand(0)
 }
 
 // closure appends to the empty buf u and everything u is in.
@@ -78,21 +119,77 @@ type prepared struct {
 // one by one, and what is shared belongs in policy.Known.
 const maxOwn = 64
 
+// maxChain is how many links a chain may have.
+const maxChain = 64
+
 // query converts a request. The faults are sentences; any one makes a denial.
 func (v *vocabulary) query(r *policy.Request) (*query, []string) {
+	q, faults := v.parts(r)
+	if context, err := v.context(q, r.Context); err != nil {
+		faults = append(faults, fmt.Sprintf("the context's %v", err))
+	} else {
+		q.request.Context = context
+		faults = append(faults, v.refusals(q)...)
+	}
+	return q, faults
+}
+
+// parts converts all of a request but its context.
+func (v *vocabulary) parts(r *policy.Request) (*query, []string) {
 	shared := v.known(r.Known)
 	own, faults := v.own(r.Entities)
-	faults = append(faults, shared.faults...)
-	context, err := record(r.Context, 0)
-	if err != nil {
-		return nil, append(faults, fmt.Sprintf("the context's %v", err))
-	}
 	q := &query{
-		request:  types.Request{Principal: uid(r.Principal), Action: uid(r.Action), Resource: uid(r.Resource), Context: context},
+		request:  types.Request{Principal: uid(r.Principal), Action: uid(r.Action), Resource: uid(r.Resource)},
 		entities: entities{own: own, shared: shared.entities, actions: v.actions},
 	}
+	faults = append(append(faults, shared.faults...), q.follow(r.Chain)...)
 	q.trace(v)
-	return q, append(faults, v.refusals(q)...)
+	return q, faults
+}
+
+// follow takes over the chain of a request.
+func (q *query) follow(chain []policy.Hop) []string {
+	switch {
+	case len(chain) == 0:
+		return nil
+	case len(chain) > maxChain:
+		return []string{fmt.Sprintf("the chain has %d links, more than %d", len(chain), maxChain)}
+	case uid(chain[0].Principal) != q.request.Principal:
+		return []string{fmt.Sprintf("the chain begins with %v and not with the principal %v; put that first", uid(chain[0].Principal), q.request.Principal)}
+	}
+	q.links = q.one[:0]
+	for _, h := range chain {
+		q.links = append(q.links, link{principal: uid(h.Principal), grants: grantsOf(h.Grants)})
+	}
+	return nil
+}
+
+// grantedAttr is the attribute of the context that the engine finds out itself.
+const grantedAttr = "granted"
+
+// context converts a context and says in it whether the request is granted, where the
+// action's context has that.
+func (v *vocabulary) context(q *query, fields map[string]any) (types.Record, error) {
+	if _, has := fields[grantedAttr]; has {
+		return types.Record{}, fmt.Errorf("%q is there already, which only the grants of the chain can say; leave it out", grantedAttr)
+	}
+	values, err := recordMap(fields, 0)
+	if err != nil {
+		return types.Record{}, err
+	}
+	if v.tellsGranted(q.request.Action) {
+		values[grantedAttr] = types.Boolean(q.covered())
+	}
+	return types.NewRecord(values), nil
+}
+
+func (v *vocabulary) tellsGranted(action types.EntityUID) bool {
+	applies := v.schema.Actions[action].AppliesTo
+	if applies == nil {
+		return false
+	}
+	_, ok := applies.Context[grantedAttr]
+	return ok
 }
 
 // known converts shared entities once. A value that some other Authorizer left in
@@ -158,5 +255,20 @@ func entity(e *policy.Entity) (types.Entity, error) {
 	for i, p := range e.Parents {
 		parents[i] = uid(p)
 	}
-	return types.Entity{UID: uid(e.UID), Parents: types.NewEntityUIDSet(parents...), Attributes: attrs}, nil
+	return types.Entity{UID: uid(e.UID), Parents: types.NewEntityUIDSet(parents...), Attributes: attrs, Tags: tags(e.Tags)}, nil
+}
+
+func tags(list map[string][]string) types.Record {
+	if len(list) == 0 {
+		return types.Record{}
+	}
+	m := make(types.RecordMap, len(list))
+	for name, values := range list {
+		all := make([]types.Value, len(values))
+		for i, v := range values {
+			all[i] = types.String(v)
+		}
+		m[types.String(name)] = types.NewSet(all...)
+	}
+	return types.NewRecord(m)
 }

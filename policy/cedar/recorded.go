@@ -13,15 +13,17 @@ import (
 
 // Recorded is a request as it was decided, with the entities that can matter to
 // it, in a form that can be kept: its JSON is that of Cedar's own requests and
-// entities, so that other Cedar tools read it too.
+// entities, so that other Cedar tools read it too, and the chain beside them.
 type Recorded struct {
 	request  types.Request
 	entities types.EntityMap
+	chain    []policy.Hop
 }
 
 type recordedJSON struct {
 	types.Request
 	Entities types.EntityMap `json:"entities"`
+	Chain    []policy.Hop    `json:"chain,omitempty"`
 }
 
 // Record takes down a request. It keeps those entities that can be reached from
@@ -31,8 +33,10 @@ func (s *Set) Record(r *policy.Request) (Recorded, error) {
 	if len(faults) > 0 {
 		return Recorded{}, fmt.Errorf("record a request: %s", strings.Join(faults, "; "))
 	}
-	rec := Recorded{request: q.request, entities: types.EntityMap{}}
-	rec.keep(q, q.request.Principal)
+	rec := Recorded{request: q.request, entities: types.EntityMap{}, chain: r.Chain}
+	for i := range q.links {
+		rec.keep(q, q.links[i].principal)
+	}
 	rec.keep(q, q.request.Resource)
 	rec.keepMentioned(q, q.request.Context)
 	return rec, nil
@@ -71,7 +75,7 @@ func (r *Recorded) keepMentioned(q *query, v types.Value) {
 
 // MarshalJSON implements json.Marshaler.
 func (r Recorded) MarshalJSON() ([]byte, error) {
-	return json.Marshal(recordedJSON{r.request, r.entities})
+	return json.Marshal(recordedJSON{r.request, r.entities, r.chain})
 }
 
 // UnmarshalJSON implements json.Unmarshaler. What it reads is checked against the
@@ -81,15 +85,33 @@ func (r *Recorded) UnmarshalJSON(b []byte) error {
 	if err := json.Unmarshal(b, &in); err != nil {
 		return fmt.Errorf("read a recorded request: %w", err)
 	}
-	r.request, r.entities = in.Request, in.Entities
+	r.request, r.entities, r.chain = in.Request, in.Entities, in.Chain
 	return nil
 }
 
-// replay decides a recorded request again, by this set.
+// recorded is the recorded request in the words of this vocabulary. What context.granted
+// was recorded as does not count: the chain says it.
+func (v *vocabulary) recorded(r Recorded) (*query, []string) {
+	q := &query{request: r.request, entities: entities{shared: r.entities, actions: v.actions}}
+	faults := append(v.nonconforming(r.entities), q.follow(r.chain)...)
+	q.trace(v)
+	if v.tellsGranted(q.request.Action) {
+		context := types.RecordMap{grantedAttr: types.Boolean(q.covered())}
+		for k, v := range q.request.Context.All() {
+			if k != grantedAttr {
+				context[k] = v
+			}
+		}
+		q.request.Context = types.NewRecord(context)
+	}
+	return q, append(faults, v.refusals(q)...)
+}
+
+// replay decides a recorded request again, by this set. The query stands at the link that
+// the decision is about.
 func (s *Set) replay(r Recorded) (*query, policy.Decision) {
-	q := &query{request: r.request, entities: entities{shared: r.entities, actions: s.words.actions}}
-	q.trace(s.words)
-	if faults := append(s.words.nonconforming(r.entities), s.words.refusals(q)...); len(faults) > 0 {
+	q, faults := s.words.recorded(r)
+	if len(faults) > 0 {
 		return q, s.refuse(faults...)
 	}
 	return q, s.decide(q)

@@ -34,6 +34,27 @@ when { context has approval && context.approval.by in Tenant::"home" && context.
 	}
 }
 
+// So are random requests with all that the schema has, chains and grants among it.
+func TestRecordedDecidesAlikeAtRandom(t *testing.T) {
+	chains := 0
+	for seed := range uint64(5) {
+		r, set := randomSet(t, 500+seed)
+		for range 100 {
+			q := r.request(r.world())
+			if len(q.Chain) > 0 {
+				chains++
+			}
+			live := New(set).Authorize(t.Context(), q)
+			if _, again := set.replay(recorded(t, set, q)[0]); !cmp.Equal(live, again) {
+				t.Errorf("seed %d: %s", seed, cmp.Diff(live, again))
+			}
+		}
+	}
+	if chains < 50 {
+		t.Errorf("only %d chains", chains)
+	}
+}
+
 func TestRecordKeepsWhatMatters(t *testing.T) {
 	r := ask("callModel", model(), base(nil))
 	r.Known.Entities = append(r.Known.Entities, policy.Entity{UID: u("Role", "unrelated")})

@@ -25,7 +25,7 @@ func memory(owner, tier string) policy.Entity {
 }
 
 func session(owner string) policy.Entity {
-	return policy.Entity{UID: u("Session", "s1"), Attrs: map[string]any{"owner": u("User", owner)}}
+	return policy.Entity{UID: u("Session", "s1"), Attrs: map[string]any{"owner": u("User", owner), "agent": u("Agent", "support")}}
 }
 
 func netHost() policy.Entity {
@@ -39,7 +39,7 @@ func during(r *policy.Request, state string, expires *time.Time) *policy.Request
 
 func another(r *policy.Request, agent string) *policy.Request {
 	r.Resource = u("Agent", agent)
-	r.Entities = []policy.Entity{{UID: r.Resource, Attrs: map[string]any{"module": u("Module", "sha256:aa")}}}
+	r.Entities = []policy.Entity{{UID: r.Resource, Attrs: map[string]any{"module": u("Module", "sha256:aa"), "external": false}}}
 	return r
 }
 
@@ -48,7 +48,7 @@ func TestStarterPolicies(t *testing.T) {
 	broke := func(tokens, usd, calls int64) map[string]any {
 		return base(map[string]any{"left": budget(tokens, usd, calls)})
 	}
-	self := policy.Entity{UID: u("Agent", "support"), Parents: []policy.UID{u("Tenant", "home")}, Attrs: map[string]any{"module": u("Module", "sha256:aa")}}
+	self := policy.Entity{UID: u("Agent", "support"), Parents: []policy.UID{u("Tenant", "home")}, Attrs: map[string]any{"module": u("Module", "sha256:aa"), "external": false}}
 	tests := []struct {
 		name    string
 		request *policy.Request
@@ -80,9 +80,9 @@ func TestStarterPolicies(t *testing.T) {
 		{"write read-only mount", ask("fileWrite", file("a", "docs", true, true), base(nil)), false, "mounts-are-read-only"},
 		{"write outside a read-only mount", ask("fileWrite", file("../a", "docs", false, true), base(nil)), false, "files-stay-inside mounts-are-read-only"},
 
-		{"read tool", ask("invokeReadTool", tool(true), base(nil)), true, "agents-use-read-tools"},
-		{"tool that only claims to read", ask("invokeReadTool", tool(false), base(nil)), false, ""},
-		{"write tool", ask("invokeWriteTool", tool(false), base(nil)), false, ""},
+		{"read tool", use(t, starterSet(t), "hello.greet", `{"name": "world"}`), true, "agents-use-read-tools"},
+		{"tool that only claims to read", ask("hello.greet", tool(false), base(map[string]any{"input": map[string]any{"name": "world"}})), false, ""},
+		{"write tool", use(t, starterSet(t), "hello.send", `{"to": []}`), false, ""},
 		{"web unnamed", ask("httpGet", netHost(), net("93.184.216.34")), false, ""},
 
 		{"task completed", during(ask("callModel", model(), base(nil)), "completed", nil), false, "task-is-over"},
@@ -177,7 +177,10 @@ func TestStarterExamples(t *testing.T) {
 			extra = append(extra, p.ID)
 		}
 	}
-	want := []string{"support-calls-main", "writes-need-a-yes", "leads-approve-for-support", "sending-takes-two", "writer-edits-drafts", "support-creates-issues", "support-reads-the-docs"}
+	want := []string{
+		"support-calls-main", "writes-need-a-yes", "leads-approve-for-support", "sending-takes-two", "support-asks-research", "nothing-changes-for-the-browser",
+		"writer-edits-drafts", "support-staff-use-support", "operators-read-sessions", "support-creates-issues", "support-reads-the-docs",
+	}
 	if diff := cmp.Diff(want, extra); diff != "" {
 		t.Error(diff)
 	}

@@ -2,8 +2,8 @@ package cedar
 
 import (
 	"bytes"
-	"cmp"
 	"fmt"
+	"iter"
 	"maps"
 	"slices"
 	"strings"
@@ -13,52 +13,48 @@ import (
 	"github.com/vespiary/vespiary/policy"
 )
 
-// Suggestion is policy text that would permit requests that were denied.
+// Suggestion is policy text that would permit requests.
 type Suggestion struct {
 	Policies string   `json:"policies"`        // Cedar text to add to a file; "" if nothing is to be added
 	Notes    []string `json:"notes,omitempty"` // what it does not solve, and why
 }
 
-// widenFrom is how many resources of one folder, server or the like must have been
-// asked for before a suggestion names that instead of each of them.
-const widenFrom = 3
-
 // Suggest writes the narrowest permits that would have allowed the denied requests:
-// for the agent that asked, its action, and the resource. Many resources that were
-// only read are named by what they are all in, and the text says so; sessions and
-// memory, whose names do not last, by their owner.
+// for the agent that asked, and those it acts for that lack one too, its action, and the
+// resource. Many resources that were only read are named by what they are all in, and
+// the text says so; sessions and memory, whose names do not last, by their owner.
 //
 // The text compiles together with this set and was tried on every request. Where a
-// permit cannot help, because a policy forbids or the request does not fit the
-// schema, a note says so and nothing wider is suggested. Calls that need an approval
-// besides stay subject to it, which a note says too.
+// permit cannot help, because a policy forbids, the task was not granted it or the request
+// does not fit the schema, a note says so and nothing wider is suggested. Calls that need
+// an approval besides stay subject to it, which a note says too.
 func (s *Set) Suggest(denied []Recorded) Suggestion {
 	var out Suggestion
 	var wants []want
 	for _, r := range denied {
-		w, note := s.want(r)
+		lacking, note := s.wants(r)
 		if note != "" {
 			out.Notes = append(out.Notes, note)
 			continue
 		}
-		wants = append(wants, w)
+		wants = append(wants, lacking...)
 	}
 	if len(wants) > 0 {
-		text := s.render(grants(wants))
+		text := s.render(s.drafts(wants, true))
 		notes := s.try(text, wants)
 		if len(notes) == 0 {
 			out.Policies, notes = text, stillAsked(wants)
 		}
 		out.Notes = append(out.Notes, notes...)
 	}
-	slices.Sort(out.Notes)
-	out.Notes = slices.Compact(out.Notes)
+	out.Notes = eachOnce(out.Notes)
 	return out
 }
 
-// want is a denied request that only lacks a permit.
+// want is what a permit must cover for one link of a request's chain.
 type want struct {
-	recorded                Recorded
+	query                   *query
+	hop                     int
 	agent, action, resource types.EntityUID
 	groups                  []types.EntityUID // the resource's parents
 	owned                   string            // a condition that names the resource by its owner
@@ -66,60 +62,99 @@ type want struct {
 	asks                    string // the policies that leave it to a person, if any
 }
 
+func (w *want) String() string { return fmt.Sprintf("%v %s %v", w.agent, w.action.ID, w.resource) }
+
 // stillAsked names what a person must approve even with the permits.
 func stillAsked(wants []want) []string {
 	var notes []string
 	for _, w := range wants {
 		if w.asks != "" {
-			notes = append(notes, fmt.Sprintf("%v %s %v: with a permit, a person is asked to approve each call, by policy %s", w.agent, w.action.ID, w.resource, w.asks))
+			notes = append(notes, fmt.Sprintf("%v: with a permit, a person is asked to approve each call, by policy %s", &w, w.asks))
 		}
 	}
 	return notes
 }
 
-// want says what a permit must cover, or why none can help.
-func (s *Set) want(r Recorded) (want, string) {
+// wants says what permits a denied request lacks, one for each link of its chain that has
+// none, or why no permit can help.
+func (s *Set) wants(r Recorded) ([]want, string) {
 	q, d := s.replay(r)
-	subject := fmt.Sprintf("%v %s %v", q.request.Principal, q.request.Action.ID, q.request.Resource)
 	agent, hasAgent := agentOf(q)
-	if hasAgent {
-		subject = fmt.Sprintf("%v %s %v", agent, q.request.Action.ID, q.request.Resource)
+	if !hasAgent {
+		agent = q.request.Principal
 	}
+	subject := fmt.Sprintf("%v %s %v", agent, q.request.Action.ID, q.request.Resource)
 	switch {
 	case d.Allowed:
-		return want{}, fmt.Sprintf("%s: already permitted by policy %s", subject, s.named(d.Policies))
+		return nil, fmt.Sprintf("%s: already permitted by policy %s", subject, s.named(d.Policies))
 	case len(d.Errors) > 0:
-		return want{}, fmt.Sprintf("%s: cannot be decided, and no permit changes that: %s", subject, strings.Join(d.Errors, "; "))
+		return nil, fmt.Sprintf("%s: cannot be decided, and no permit changes that: %s", subject, strings.Join(d.Errors, "; "))
 	case d.Approval != "":
-		return want{}, fmt.Sprintf("%s: left to a person by policy %s, which no permit replaces; approve the call, or change that policy", subject, s.named(d.Policies))
+		return nil, fmt.Sprintf("%s: left to a person by policy %s, which no permit replaces; approve the call, or change that policy", subject, s.named(d.Policies))
+	case isUncovered(d):
+		return nil, fmt.Sprintf("%s: not among the %s, which no permit widens; open the task with more", subject, d.Policies[0].ID)
 	case len(d.Policies) > 0 && !s.liftable(d.Policies):
-		return want{}, fmt.Sprintf("%s: forbidden by policy %s, which no permit overrides; change that policy if it is wrong", subject, s.named(d.Policies))
+		return nil, fmt.Sprintf("%s: forbidden by policy %s, which no permit overrides; change that policy if it is wrong", subject, s.named(d.Policies))
 	case q.request.Principal.Type == "User":
-		return want{}, fmt.Sprintf("%s: who may approve is not for a suggestion; write a permit by hand", subject)
+		return nil, fmt.Sprintf("%s: what people may do is not for a suggestion; write a permit by hand", subject)
 	case !hasAgent:
-		return want{}, fmt.Sprintf("%s: the run is in no agent that a policy could name; write a permit by hand", subject)
+		return nil, fmt.Sprintf("%s: the run is in no agent that a policy could name; write a permit by hand", subject)
 	}
+	return s.lacking(q, s.named(d.Policies)), ""
+}
+
+// isUncovered reports whether grants of a task made the denial.
+func isUncovered(d policy.Decision) bool {
+	return len(d.Policies) == 1 && strings.HasPrefix(d.Policies[0].ID, uncoveredCause)
+}
+
+// lacking are the wants of those links that no permit holds for.
+func (s *Set) lacking(q *query, asks string) []want {
+	var all []want
+	for i := range q.links {
+		q.stand(i)
+		if s.permits(q) {
+			continue
+		}
+		if w, ok := s.wantAt(q, i); ok {
+			w.asks = asks
+			all = append(all, w)
+		}
+	}
+	return all
+}
+
+// wantAt is the want of the agent at one link; false if there is no agent.
+func (s *Set) wantAt(q *query, hop int) (want, bool) {
+	q.stand(hop)
+	agent, ok := agentOf(q)
 	resource, _ := q.entities.Get(q.request.Resource)
 	return want{
-		recorded: r, agent: agent, action: q.request.Action, resource: q.request.Resource,
+		query: q, hop: hop, agent: agent, action: q.request.Action, resource: q.request.Resource,
 		groups: resource.Parents.Slice(), owned: ownership(q, resource), reads: s.words.onlyReads(q.request.Action),
-		asks: s.named(d.Policies),
-	}, ""
+	}, ok
 }
 
 func (s *Set) named(causes []policy.Cause) string {
 	var names []string
 	for _, c := range causes {
-		names = append(names, s.where(c.ID))
+		if s.has(c.ID) {
+			names = append(names, s.where(c.ID))
+		}
 	}
 	return strings.Join(names, " and ")
 }
 
-// onlyReads reports whether an action observes and does nothing else.
+// onlyReads reports whether an action observes and does nothing else: no group that it is
+// in is of another kind.
 func (v *vocabulary) onlyReads(action types.EntityUID) bool {
-	return !slices.ContainsFunc(v.lineage[action], func(u types.EntityUID) bool {
-		return u != action && u.ID != "observe"
-	})
+	for _, u := range v.lineage[action] {
+		switch u.ID {
+		case "effect", "egress", "control":
+			return false
+		}
+	}
+	return slices.Contains(v.lineage[action], types.EntityUID{Type: actionType, ID: "observe"})
 }
 
 // ownership returns the condition that a resource of the principal's own user
@@ -138,146 +173,6 @@ func ownership(q *query, resource types.Entity) string {
 	return condition
 }
 
-// grant is one permit of a suggestion.
-type grant struct {
-	agent   types.EntityUID
-	actions []types.EntityUID
-	scope   string // of the resource
-	when    string
-	note    string
-}
-
-// grants covers wants with as few permits as are not wider than they must be.
-func grants(wants []want) []grant {
-	type subject struct {
-		agent, action types.EntityUID
-		kind          types.EntityType
-		owned         string
-	}
-	bySubject := map[subject][]want{}
-	for _, w := range wants {
-		k := subject{w.agent, w.action, w.resource.Type, w.owned}
-		bySubject[k] = append(bySubject[k], w)
-	}
-	type target struct {
-		agent             types.EntityUID
-		scope, when, note string
-	}
-	byTarget := map[target][]types.EntityUID{}
-	for k, ws := range bySubject {
-		scope, when, note := reach(ws)
-		t := target{k.agent, scope, when, note}
-		byTarget[t] = append(byTarget[t], k.action)
-	}
-	var all []grant
-	for t, actions := range byTarget {
-		slices.SortFunc(actions, compareUID)
-		all = append(all, grant{agent: t.agent, actions: actions, scope: t.scope, when: t.when, note: t.note})
-	}
-	slices.SortFunc(all, func(a, b grant) int {
-		return cmp.Or(compareUID(a.agent, b.agent), compareUID(a.actions[0], b.actions[0]), cmp.Compare(a.scope, b.scope), cmp.Compare(a.when, b.when))
-	})
-	return all
-}
-
-func compareUID(a, b types.EntityUID) int {
-	return cmp.Or(cmp.Compare(a.Type, b.Type), cmp.Compare(a.ID, b.ID))
-}
-
-// reach names the resources of wants that differ in nothing else.
-func reach(wants []want) (scope, when, note string) {
-	kind := wants[0].resource.Type
-	if wants[0].owned != "" {
-		return fmt.Sprintf("resource is %s", kind), wants[0].owned, ""
-	}
-	names := map[string]bool{}
-	for _, w := range wants {
-		names[w.resource.String()] = true
-	}
-	sorted := slices.Sorted(maps.Keys(names))
-	if len(sorted) == 1 {
-		return "resource == " + sorted[0], "", ""
-	}
-	if group, ok := sharedGroup(wants); ok && len(sorted) >= widenFrom && wants[0].reads {
-		return "resource in " + group.String(), "", fmt.Sprintf("%d were asked for; this covers all of %v", len(sorted), group)
-	}
-	return fmt.Sprintf("resource is %s", kind), "resource in [" + strings.Join(sorted, ", ") + "]", ""
-}
-
-// sharedGroup returns what all the resources are in, the first by name if several.
-func sharedGroup(wants []want) (types.EntityUID, bool) {
-	groups := slices.Clone(wants[0].groups)
-	slices.SortFunc(groups, compareUID)
-	for _, g := range groups {
-		lacks := func(w want) bool { return !slices.Contains(w.groups, g) }
-		if !slices.ContainsFunc(wants, lacks) {
-			return g, true
-		}
-	}
-	return types.EntityUID{}, false
-}
-
-// render writes permits under names that the set does not use.
-func (s *Set) render(all []grant) string {
-	used := map[string]bool{}
-	var b strings.Builder
-	for i, g := range all {
-		if i > 0 {
-			b.WriteString("\n")
-		}
-		if g.note != "" {
-			fmt.Fprintf(&b, "// %s\n", oneLine(g.note))
-		}
-		fmt.Fprintf(&b, "@id(%q)\npermit (\n  principal in %v,\n  action %s,\n  %s\n)", s.freshID(g, used), g.agent, actionScope(g.actions), g.scope)
-		if g.when != "" {
-			fmt.Fprintf(&b, "\nwhen { %s }", g.when)
-		}
-		b.WriteString(";\n")
-	}
-	return b.String()
-}
-
-func actionScope(actions []types.EntityUID) string {
-	if len(actions) == 1 {
-		return "== " + actions[0].String()
-	}
-	names := make([]string, len(actions))
-	for i, a := range actions {
-		names[i] = a.String()
-	}
-	return "in [" + strings.Join(names, ", ") + "]"
-}
-
-// freshID makes a readable @id of letters, digits and dashes.
-func (s *Set) freshID(g grant, used map[string]bool) string {
-	parts := []string{string(g.agent.ID)}
-	for _, a := range g.actions {
-		parts = append(parts, string(a.ID))
-	}
-	stem := strings.Map(func(r rune) rune {
-		if r < 0x80 && (r >= '0' && r <= '9' || r|0x20 >= 'a' && r|0x20 <= 'z') {
-			return r
-		}
-		return '-'
-	}, strings.Join(parts, "-"))
-	id := stem
-	for n := 2; used[id] || s.has(id); n++ {
-		id = fmt.Sprintf("%s-%d", stem, n)
-	}
-	used[id] = true
-	return id
-}
-
-func (s *Set) has(id string) bool {
-	_, ok := s.byID[id]
-	return ok
-}
-
-// oneLine keeps a comment from running on into code.
-func oneLine(text string) string {
-	return strings.Join(strings.Fields(text), " ")
-}
-
 // try compiles text with the set and decides every want again. The notes say what
 // did not work; none means that the text does what it should.
 func (s *Set) try(text string, wants []want) []string {
@@ -287,14 +182,186 @@ func (s *Set) try(text string, wants []want) []string {
 		name = "another-" + name
 	}
 	files[name] = []byte(text)
-	wider, err := Compile(files)
+	wider, err := s.words.compile(files)
 	if err != nil {
 		return []string{"no valid policy could be written: " + string(bytes.TrimSpace([]byte(err.Error())))}
 	}
 	var notes []string
-	for _, w := range wants {
-		if _, d := wider.replay(w.recorded); !d.Allowed && d.Approval == "" {
-			notes = append(notes, fmt.Sprintf("%v %s %v: no permit for it could be found; write one by hand", w.agent, w.action.ID, w.resource))
+	for i := range wants {
+		if d := wider.decide(wants[i].query); !d.Allowed && d.Approval == "" {
+			notes = append(notes, fmt.Sprintf("%v: no permit for it could be found; write one by hand", &wants[i]))
+		}
+	}
+	return notes
+}
+
+// eachOnce sorts notes and says each once.
+func eachOnce(notes []string) []string {
+	slices.Sort(notes)
+	return slices.Compact(notes)
+}
+
+// Tightest writes the permits that an agent needs for what it was seen to do, and no
+// others: for exactly the actions and resources of those past calls that were allowed to
+// it or through it, widened as Suggest does. Text that takes the place of all other
+// permits for the agent: the forbids of this set stay as they are.
+//
+// The text compiles, was tried on every kind of call that it is made of, and permits no
+// kind that was only ever denied for lack of a permit; a kind is an action with a resource.
+// Where a kind was allowed at one time and not permitted at another, a note says so, since
+// the text has no conditions on the circumstances. Past calls come one by one and are not
+// kept, but one of each kind. The error is that of past.
+func (s *Set) Tightest(agent string, past iter.Seq2[Past, error]) (Suggestion, error) {
+	t := tightening{set: s, agent: types.EntityUID{Type: "Agent", ID: types.String(agent)}, used: map[usage]want{}, denied: map[usage]want{}}
+	for p, err := range past {
+		if err != nil {
+			return Suggestion{}, fmt.Errorf("read past decisions: %w", err)
+		}
+		t.take(&p)
+	}
+	return t.suggestion(), nil
+}
+
+// tightening gathers what an agent did.
+type tightening struct {
+	set          *Set
+	agent        types.EntityUID
+	calls        int
+	used, denied map[usage]want
+	notes        []string
+}
+
+// usage is all that permits of a suggestion look at.
+type usage struct {
+	action, resource types.EntityUID
+	owned            string
+}
+
+func (t *tightening) take(p *Past) {
+	q, faults := t.set.words.query(&p.Request)
+	if len(faults) > 0 {
+		if p.Decision.Allowed {
+			t.notes = append(t.notes, fmt.Sprintf("%s %s: was allowed and cannot be decided now: %s", p.Request.Action.ID, uid(p.Request.Resource), strings.Join(faults, "; ")))
+		}
+		return
+	}
+	mine := false
+	for i := range q.links {
+		w, ok := t.set.wantAt(q, i)
+		if !ok || w.agent != t.agent {
+			continue
+		}
+		u := usage{w.action, w.resource, w.owned}
+		switch {
+		case p.Decision.Allowed:
+			t.used[u], mine = w, true
+		case len(p.Decision.Policies) == 0 && len(p.Decision.Errors) == 0 && p.Decision.Hop == i:
+			t.denied[u] = w
+		}
+	}
+	if mine {
+		t.calls++
+	}
+}
+
+func (t *tightening) suggestion() Suggestion {
+	wants := sorted(t.used)
+	if len(wants) == 0 {
+		return Suggestion{Notes: eachOnce(append(t.notes, fmt.Sprintf("nothing that %v was allowed is on record, so there is nothing to permit it", t.agent)))}
+	}
+	for _, widen := range []bool{true, false} {
+		text := t.set.render(t.set.drafts(wants, widen))
+		tight, err := t.set.words.compile(map[string][]byte{"suggested.cedar": []byte(text), "forbids.cedar": t.set.forbids()})
+		if err != nil {
+			t.notes = append(t.notes, "no valid policy could be written: "+oneLine(err.Error()))
+			break
+		}
+		if widen && t.leaks(tight) {
+			continue
+		}
+		if notes := t.uncovered(tight, wants); len(notes) > 0 {
+			t.notes = append(t.notes, notes...)
+			break
+		}
+		t.notes = append(append(t.notes, t.stillForbidden(tight, wants)...), t.sometimes(wants)...)
+		return Suggestion{Policies: t.head() + text, Notes: eachOnce(t.notes)}
+	}
+	return Suggestion{Notes: eachOnce(t.notes)}
+}
+
+// head says what the text is made of.
+func (t *tightening) head() string {
+	calls := "1 call"
+	if t.calls != 1 {
+		calls = fmt.Sprintf("%d calls", t.calls)
+	}
+	return oneLine(fmt.Sprintf("// What %v did in %s. It needs no other permit.", t.agent, calls)) + "\n\n"
+}
+
+func sorted(used map[usage]want) []want {
+	wants := slices.Collect(maps.Values(used))
+	slices.SortFunc(wants, func(a, b want) int {
+		return strings.Compare(a.String()+a.owned, b.String()+b.owned)
+	})
+	return wants
+}
+
+// forbids is the text of the forbids of the set.
+func (s *Set) forbids() []byte {
+	var b bytes.Buffer
+	for _, p := range s.policies {
+		if p.Effect == "forbid" {
+			b.WriteString(p.Text)
+			b.WriteString("\n")
+		}
+	}
+	return b.Bytes()
+}
+
+// leaks reports whether the set permits what the agent was denied and did not do besides.
+func (t *tightening) leaks(tight *Set) bool {
+	for u, w := range t.denied {
+		w.query.stand(w.hop)
+		if _, used := t.used[u]; !used && tight.permits(w.query) {
+			return true
+		}
+	}
+	return false
+}
+
+// uncovered names what the set should permit and does not.
+func (t *tightening) uncovered(tight *Set, wants []want) []string {
+	var notes []string
+	for i := range wants {
+		w := &wants[i]
+		if w.query.stand(w.hop); !tight.permits(w.query) {
+			notes = append(notes, fmt.Sprintf("%v: no permit for it could be found; write one by hand", w))
+		}
+	}
+	return notes
+}
+
+// stillForbidden names what policies of today forbid although it was allowed.
+func (t *tightening) stillForbidden(tight *Set, wants []want) []string {
+	var notes []string
+	for i := range wants {
+		w := &wants[i]
+		w.query.stand(w.hop)
+		d := tight.decideLink(w.query)
+		if !d.Allowed && len(d.Policies) > 0 && d.Approval == "" {
+			notes = append(notes, fmt.Sprintf("%v: was allowed, but is forbidden today by policy %s", w, t.set.named(d.Policies)))
+		}
+	}
+	return notes
+}
+
+// sometimes names what was not permitted at other times.
+func (t *tightening) sometimes(wants []want) []string {
+	var notes []string
+	for i := range wants {
+		w := &wants[i]
+		if _, denied := t.denied[usage{w.action, w.resource, w.owned}]; denied {
+			notes = append(notes, fmt.Sprintf("%v: was also denied at other times, under conditions that this permit does not have; add them by hand", w))
 		}
 	}
 	return notes

@@ -38,6 +38,8 @@ func value(v any, depth int) (types.Value, error) {
 		return types.Long(v), nil
 	case policy.UID:
 		return uid(v), nil
+	case policy.Decimal:
+		return decimalValue(v)
 	case time.Time:
 		return datetime(v)
 	case netip.Addr:
@@ -78,6 +80,8 @@ func slice(v any, depth int) (types.Value, error) {
 		return set(v, depth)
 	case []policy.UID:
 		return set(v, depth)
+	case []policy.Decimal:
+		return set(v, depth)
 	case []any:
 		return set(v, depth)
 	case []map[string]any:
@@ -113,18 +117,34 @@ func set[T any](elements []T, depth int) (types.Value, error) {
 }
 
 func record(fields map[string]any, depth int) (types.Record, error) {
-	if depth >= maxDepth {
-		return types.Record{}, errDepth
+	values, err := recordMap(fields, depth)
+	if err != nil {
+		return types.Record{}, err
 	}
-	values := make(types.RecordMap, len(fields))
+	return types.NewRecord(values), nil
+}
+
+func recordMap(fields map[string]any, depth int) (types.RecordMap, error) {
+	if depth >= maxDepth {
+		return nil, errDepth
+	}
+	values := make(types.RecordMap, len(fields)+1)
 	for k, f := range fields {
 		v, err := value(f, depth+1)
 		if err != nil {
-			return types.Record{}, fmt.Errorf("%q %w", k, err)
+			return nil, fmt.Errorf("%q %w", k, err)
 		}
 		values[types.String(k)] = v
 	}
-	return types.NewRecord(values), nil
+	return values, nil
+}
+
+func decimalValue(d policy.Decimal) (types.Value, error) {
+	v, err := types.ParseDecimal(string(d))
+	if err != nil {
+		return nil, fmt.Errorf("is the number %q, which Cedar cannot hold; write it with one to four digits after the point", string(d))
+	}
+	return v, nil
 }
 
 // datetime keeps milliseconds, which is what Cedar has.

@@ -47,6 +47,13 @@ func (c *Context) Fetch(r abi.HTTPRequest) (abi.HTTPResponse, error) {
 	return out, c.do(httpFetch, r, &out)
 }
 
+// CallAgent has another agent of the host do part of the task, and waits for its reply
+// however long that takes. It gets of grants, budget and time at most what this task has.
+func (c *Context) CallAgent(r abi.AgentCall) (abi.AgentResult, error) {
+	var out abi.AgentResult
+	return out, c.do(agentCall, r, &out)
+}
+
 // ReadFile reads a part of a file.
 func (c *Context) ReadFile(r abi.FileRead) (abi.FileContent, error) {
 	var out abi.FileContent

@@ -17,6 +17,7 @@ var (
 	fileRead      = capability{abi.CallFileRead}
 	fileWrite     = capability{abi.CallFileWrite}
 	fileList      = capability{abi.CallFileList}
+	agentCall     = capability{abi.CallAgentCall}
 	emit          = capability{abi.CallEmit}
 	await         = capability{abi.CallAwait}
 	callStart     = capability{abi.CallStart}

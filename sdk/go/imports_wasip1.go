@@ -15,6 +15,7 @@ var (
 	fileRead      = capability{abi.CallFileRead, importFileRead}
 	fileWrite     = capability{abi.CallFileWrite, importFileWrite}
 	fileList      = capability{abi.CallFileList, importFileList}
+	agentCall     = capability{abi.CallAgentCall, importAgentCall}
 	emit          = capability{abi.CallEmit, importEmit}
 	await         = capability{abi.CallAwait, importAwait}
 	callStart     = capability{abi.CallStart, importCallStart}
@@ -47,6 +48,9 @@ func importFileWrite(block uint64) uint64
 
 //go:wasmimport extism:host/user file_list
 func importFileList(block uint64) uint64
+
+//go:wasmimport extism:host/user agent_call
+func importAgentCall(block uint64) uint64
 
 //go:wasmimport extism:host/user emit
 func importEmit(block uint64) uint64

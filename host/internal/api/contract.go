@@ -2,11 +2,19 @@ package api
 
 import (
 	"context"
+	"encoding/json"
 	"io"
 	"iter"
+	"time"
 
+	"github.com/vespiary/vespiary/abi"
 	"github.com/vespiary/vespiary/host"
+	"github.com/vespiary/vespiary/policy"
 )
+
+// None of these decides whether the caller may: host/internal/access does, before it
+// calls on. They keep tenants apart, and ask the functions that it passes in filters and
+// options.
 
 // Sessions is what the edge asks of the service that runs agents. Errors that a
 // caller may see are *host.Error. A session of another tenant does not exist for
@@ -83,33 +91,112 @@ type Archive interface {
 	// Export writes the session with a trailer that tells that it is whole. It writes
 	// nothing before it knows that the session is there.
 	Export(ctx context.Context, c host.Caller, session string, w io.Writer) error
-	// Import makes a session of what Export wrote, all or nothing; agent "" is the one
-	// that the file names.
-	Import(ctx context.Context, c host.Caller, agent string, r io.Reader) (host.Session, error)
+	// Import makes a session of what Export wrote, all or nothing.
+	Import(ctx context.Context, c host.Caller, o host.ImportOptions, r io.Reader) (host.Session, error)
 	Verify(ctx context.Context, c host.Caller, session string) (host.Verified, error)
 }
 
 // Agents lists the agents that a caller may invoke, by name.
 type Agents interface {
-	List(ctx context.Context, c host.Caller) []host.AgentInfo
+	List(ctx context.Context, c host.Caller) ([]host.AgentInfo, error)
 }
 
-// Admin is what the CLI asks of a running host. It decides itself whether the
-// caller may.
+// Admin is what the CLI asks of a running host.
 type Admin interface {
 	// Install takes in a module and returns its digest, "sha256:…".
 	Install(ctx context.Context, c host.Caller, name string, wasm []byte) (digest string, err error)
-	// Decisions returns up to limit policy decisions, newest first.
-	Decisions(ctx context.Context, c host.Caller, deniedOnly bool, limit int) ([]host.DecisionRecord, error)
+	// Decisions returns policy decisions about calls, newest first.
+	Decisions(ctx context.Context, c host.Caller, f host.DecisionFilter) ([]host.DecisionRecord, error)
 	// Reload reads configuration and policies again, all or nothing.
 	Reload(ctx context.Context, c host.Caller) error
 }
 
-// Backup copies all that a host keeps while it runs. It decides itself whether the
-// caller may.
+// Backup copies all that a host keeps while it runs.
 type Backup interface {
 	// Backup writes a copy of one moment, with a trailer that tells that it is whole.
 	Backup(ctx context.Context, c host.Caller, w io.Writer) error
+}
+
+// Tasks are units of authority that programs elsewhere work in. A task of another tenant
+// does not exist for the caller.
+type Tasks interface {
+	// OpenTask opens a task for an agent that is a program elsewhere, and returns the
+	// bearer token that dies with it.
+	OpenTask(ctx context.Context, c host.Caller, agent string, spec host.TaskSpec) (t host.Task, token string, err error)
+	Task(ctx context.Context, c host.Caller, id string) (host.Task, error)
+	// Tasks returns the caller's tasks, newest first.
+	Tasks(ctx context.Context, c host.Caller, f host.TaskFilter) ([]host.Task, error)
+	// CallTask makes a host call in the task and returns its abi.Result, also of a call that
+	// was refused or failed. An ID that was used with another request is host.ErrConflict.
+	CallTask(ctx context.Context, c host.Caller, id string, call host.TaskCall) (json.RawMessage, error)
+	// EndTask completes or cancels the task; result is what the agent says to its user. One
+	// that is over already is host.ErrConflict.
+	EndTask(ctx context.Context, c host.Caller, id string, state host.TaskState, result []abi.Content) (host.Task, error)
+}
+
+// Delegation hands tasks to agents elsewhere by signed tokens.
+type Delegation interface {
+	// Delegate returns a JWT that lets an agent elsewhere, the audience, act in the task
+	// until expires (RFC 8693 section 4.1).
+	Delegate(ctx context.Context, c host.Caller, task, audience string) (token string, expires time.Time, err error)
+	// KeySet returns the public keys of such tokens as a JWK Set (RFC 7517 section 5).
+	KeySet(ctx context.Context) ([]byte, error)
+}
+
+// Keys manages the API keys of the caller's tenant.
+type Keys interface {
+	// List returns the keys, oldest first.
+	List(ctx context.Context, c host.Caller) ([]host.APIKey, error)
+	// Create returns a new key and its token: the only time that it is seen.
+	Create(ctx context.Context, c host.Caller, spec host.APIKeySpec) (k host.APIKey, token string, err error)
+	// Revoke ends a key at once. One that is revoked already stays as it is.
+	Revoke(ctx context.Context, c host.Caller, id string) (host.APIKey, error)
+}
+
+// Policies shows policies and changes their files.
+type Policies interface {
+	// Active returns the set that decides.
+	Active(ctx context.Context, c host.Caller) (host.PolicySet, error)
+	// Set returns a set that decides or once did.
+	Set(ctx context.Context, c host.Caller, digest string) (host.PolicySet, error)
+	// Change writes and removes files and makes the host decide by them, or changes nothing.
+	// What is not valid is host.ErrInvalid with host.PolicyProblems as its cause; a set that
+	// is not the one of PolicyChange.Match is host.ErrConflict.
+	Change(ctx context.Context, c host.Caller, change host.PolicyChange) (host.PolicySet, error)
+	// Check compiles files as Change would, and changes nothing.
+	Check(ctx context.Context, c host.Caller, files []host.PolicyFile) (host.PolicyCheck, error)
+	// Schema returns what policies can talk about now, as a Cedar schema, the actions of
+	// tools among it.
+	Schema(ctx context.Context, c host.Caller) (string, error)
+	// Simulate decides what was recorded since then again, by these files.
+	Simulate(ctx context.Context, c host.Caller, files []host.PolicyFile, since time.Time) (host.Simulation, error)
+	// Explain says why a decision of the audit is what it is.
+	Explain(ctx context.Context, c host.Caller, decision string) (host.Explanation, error)
+	// Reach says what an agent could do now.
+	Reach(ctx context.Context, c host.Caller, agent string) (host.Reach, error)
+	// Tightest writes the policies that an agent needs for what it was allowed since then,
+	// and no others.
+	Tightest(ctx context.Context, c host.Caller, agent string, since time.Time) (host.Suggestion, error)
+}
+
+// Audit reads and checks the records of what was asked, decided and done in the caller's
+// tenant.
+type Audit interface {
+	// Search returns a page of records and the cursor of the next one, "" after the last.
+	Search(ctx context.Context, c host.Caller, f host.AuditFilter) (page []policy.Record, next string, err error)
+	Record(ctx context.Context, c host.Caller, id string) (policy.Record, error)
+	// Tail yields records as they are made, oldest first, after the one whose id is
+	// f.After, or from now on, until ctx ends.
+	Tail(ctx context.Context, c host.Caller, f host.AuditFilter) iter.Seq2[policy.Record, error]
+	// Export writes records, oldest first, in a format: jsonl, ocsf or cloudtrail. It
+	// writes nothing before it knows that the format is there.
+	Export(ctx context.Context, c host.Caller, f host.AuditFilter, format string, w io.Writer) error
+	// Checkpoint returns the newest signed checkpoint (C2SP tlog-checkpoint).
+	Checkpoint(ctx context.Context, c host.Caller) (string, error)
+	// Verify checks all chains and checkpoints, and that the audit still begins with what a
+	// checkpoint that was kept elsewhere was signed over, "" being the one that the host
+	// itself keeps. What it finds wrong is in the result.
+	Verify(ctx context.Context, c host.Caller, checkpoint string) (host.AuditCheck, error)
 }
 
 // Authenticator tells whose a key is. An unknown, revoked or expired key is

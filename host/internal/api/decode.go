@@ -9,6 +9,7 @@ import (
 	"mime"
 	"net/http"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"github.com/vespiary/vespiary/host"
@@ -87,6 +88,9 @@ func explain(err error) error {
 	if field, ok := strings.CutPrefix(err.Error(), "json: unknown field "); ok {
 		field = strings.Trim(field, `"`)
 		return Invalid(field, "the field %q does not exist here; /openapi.json lists those that do", field)
+	}
+	if e, ok := errors.AsType[*time.ParseError](err); ok {
+		return host.Errorf(host.ErrInvalid, "the body holds the time %q; write times like 2030-01-02T03:04:05Z", e.Value)
 	}
 	if errors.Is(err, io.EOF) {
 		return host.Errorf(host.ErrInvalid, "the body is empty; send a JSON object")

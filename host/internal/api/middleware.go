@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"regexp"
 	"runtime/debug"
@@ -196,9 +197,19 @@ func (s *Server) authenticated(next echo.HandlerFunc) echo.HandlerFunc {
 		if err != nil {
 			return err
 		}
+		caller.Remote = remote(c.Request())
 		exchangeOf(ctx).caller = caller
 		return next(c)
 	}
+}
+
+// remote returns the address that the request came from. Headers of proxies do not
+// count: anybody can send them.
+func remote(r *http.Request) string {
+	if addr, _, err := net.SplitHostPort(r.RemoteAddr); err == nil {
+		return addr
+	}
+	return r.RemoteAddr
 }
 
 // token returns the API key of a request, from Authorization or X-API-Key.

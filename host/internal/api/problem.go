@@ -22,6 +22,7 @@ const (
 	codeMethod      host.ErrorCode = "method_not_allowed"
 	codeTimeout     host.ErrorCode = "timeout"
 	codeMisdirected host.ErrorCode = "misdirected"
+	codeStale       host.ErrorCode = "stale"
 	codeGone        host.ErrorCode = "gone" // for the log: nobody is left to read it
 )
 
@@ -44,20 +45,23 @@ var statuses = map[host.ErrorCode]struct {
 	codeMethod:           {http.StatusMethodNotAllowed, "The method is not allowed here"},
 	codeTimeout:          {http.StatusRequestTimeout, "The request took too long to arrive"},
 	codeMisdirected:      {http.StatusMisdirectedRequest, "The request is for another host"},
+	codeStale:            {http.StatusPreconditionFailed, "It was changed meanwhile"},
 	codeGone:             {499, "The client went away"},
 }
 
 // Problem is an error as a client sees it: problem details of RFC 9457. Instance
-// is the request's id; Field names the part of the request that is wrong.
+// is the request's id; Field names the part of the request that is wrong, and Problems
+// all faults of policies that are not valid.
 type Problem struct {
-	Type       string         `json:"type"`
-	Title      string         `json:"title"`
-	Status     int            `json:"status"`
-	Detail     string         `json:"detail"`
-	Instance   string         `json:"instance,omitempty"`
-	Code       host.ErrorCode `json:"code"`
-	Field      string         `json:"field,omitempty"`
-	RetryAfter time.Duration  `json:"-"` // 0: the client is not told when
+	Type       string              `json:"type"`
+	Title      string              `json:"title"`
+	Status     int                 `json:"status"`
+	Detail     string              `json:"detail"`
+	Instance   string              `json:"instance,omitempty"`
+	Code       host.ErrorCode      `json:"code"`
+	Field      string              `json:"field,omitempty"`
+	Problems   host.PolicyProblems `json:"problems,omitempty"`
+	RetryAfter time.Duration       `json:"-"` // 0: the client is not told when
 }
 
 // FieldError tells what part of a request an error is about, such as
@@ -76,6 +80,16 @@ func (e *FieldError) Unwrap() error { return e.Err }
 // Invalid returns a FieldError with host.ErrInvalid.
 func Invalid(field, format string, args ...any) error {
 	return &FieldError{field, host.Errorf(host.ErrInvalid, format, args...)}
+}
+
+// Stale is the answer to a change of what is not any more as the client saw it (RFC 9110
+// section 13.1.1).
+func Stale(err error) error {
+	e, ok := errors.AsType[*host.Error](err)
+	if !ok {
+		return err
+	}
+	return &host.Error{Code: codeStale, Message: e.Message, Cause: e.Cause}
 }
 
 // retryError tells when to try again.
@@ -105,6 +119,9 @@ func problemOf(ctx context.Context, err error) Problem {
 	}
 	if f, ok := errors.AsType[*FieldError](err); ok {
 		p.Field = f.Field
+	}
+	if list, ok := errors.AsType[host.PolicyProblems](err); ok {
+		p.Problems = list
 	}
 	p.RetryAfter = retryAfter(err, p.Status)
 	return p

@@ -9,8 +9,8 @@ import (
 	"github.com/vespiary/vespiary/host"
 )
 
-// rates holds one token bucket per key. There are never more than valid keys,
-// because only authenticated callers get here.
+// rates holds one token bucket per key, and one per user of other tokens. There are never
+// more than valid keys and users, because only authenticated callers get here.
 type rates struct {
 	mu     sync.Mutex
 	limits Limits

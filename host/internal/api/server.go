@@ -30,6 +30,9 @@ type Options struct {
 	Busy        func() (turns int, since time.Time)
 	Metrics     http.Handler // nil: no /metrics
 	MetricsOpen bool         // /metrics without a key
+	// MayMeasure tells whether a caller may have /metrics where they are not open; nil:
+	// everybody with a key.
+	MayMeasure func(ctx context.Context, c host.Caller) error
 	// Hosts are names that the Host header may hold besides those of loopback. On a
 	// connection from elsewhere an empty list allows every name.
 	Hosts  []string
@@ -174,13 +177,21 @@ func (s *Server) own() []Route {
 	if s.opts.Metrics != nil {
 		routes = append(routes, Route{
 			Method: http.MethodGet, Path: "/metrics", Open: s.opts.MetricsOpen,
-			Serve: func(w http.ResponseWriter, r *http.Request) error {
-				s.opts.Metrics.ServeHTTP(w, r)
-				return nil
-			},
+			Serve: s.metrics,
 		})
 	}
 	return routes
+}
+
+// metrics shows the host's metrics.
+func (s *Server) metrics(w http.ResponseWriter, r *http.Request) error {
+	if !s.opts.MetricsOpen && s.opts.MayMeasure != nil {
+		if err := s.opts.MayMeasure(r.Context(), Caller(r)); err != nil {
+			return err
+		}
+	}
+	s.opts.Metrics.ServeHTTP(w, r)
+	return nil
 }
 
 // health is the answer of both probes; a status other than 200 says the opposite.

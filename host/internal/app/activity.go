@@ -66,7 +66,7 @@ func (a *activity) show(ctx context.Context, r recorded) {
 	out := cli.Activity{Time: r.entry.Time, Session: r.session, Agent: head.Agent}
 	switch r.entry.Kind {
 	case host.EntryIntent:
-		err = a.intent(r.entry, &out)
+		err = a.intent(ctx, r.entry, &out)
 	case host.EntryApproval:
 		out.Approval = new(host.Approval)
 		err = json.Unmarshal(r.entry.Body, out.Approval)
@@ -81,14 +81,14 @@ func (a *activity) show(ctx context.Context, r recorded) {
 	}
 }
 
-func (a *activity) intent(e host.Entry, out *cli.Activity) error {
+func (a *activity) intent(ctx context.Context, e host.Entry, out *cli.Activity) error {
 	var in host.Intent
 	if err := json.Unmarshal(e.Body, &in); err != nil {
 		return err
 	}
 	out.Call = host.CallView{Path: e.Path, Name: in.Name, Detail: in.Detail, Action: in.Action, Decision: in.Decision}
 	if !in.Decision.Allowed {
-		out.Hint = hint(a.h.policy.Set(), in.Evidence)
+		out.Hint = a.hint(ctx, in.Audit)
 	}
 	return nil
 }
@@ -107,11 +107,23 @@ func (a *activity) outcome(e host.Entry, out *cli.Activity) error {
 }
 
 // hint says what would allow a call that was refused.
-func hint(set *cedar.Set, evidence json.RawMessage) string {
-	var r cedar.Recorded
-	if set == nil || len(evidence) == 0 || json.Unmarshal(evidence, &r) != nil {
+func (a *activity) hint(ctx context.Context, decision string) string {
+	set := a.h.policy.Set()
+	if set == nil || decision == "" {
 		return ""
 	}
-	s := set.Suggest([]cedar.Recorded{r})
+	r, err := a.h.audit.Get(ctx, host.DefaultTenant, decision)
+	if err != nil {
+		return ""
+	}
+	asked, err := a.h.past().asked(ctx, &r)
+	if err != nil {
+		return ""
+	}
+	recorded, err := set.Record(asked)
+	if err != nil {
+		return ""
+	}
+	s := set.Suggest([]cedar.Recorded{recorded})
 	return strings.Join(append(s.Notes, s.Policies), "\n")
 }

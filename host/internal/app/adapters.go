@@ -56,6 +56,7 @@ func (d door) Begin(s session.PassageSpec) (session.Passage, error) {
 	o := gate.TurnOptions{
 		Mode: modes[s.Mode], Session: s.Session, Journal: s.Log,
 		Past: s.Past, Payload: s.Payload, Budget: s.Budget, Label: s.Label,
+		Tasks: s.Tasks, Words: s.Words,
 		Patience: s.Patience, Life: s.Life, Unknown: s.Unknown, Lenient: s.Mode == session.Rehearse, Anew: s.Anew,
 	}
 	if s.Approvals != nil {

@@ -2,28 +2,9 @@ package app
 
 import (
 	"context"
-	"encoding/json"
 
 	"github.com/vespiary/vespiary/host"
-	"github.com/vespiary/vespiary/policy"
-	"github.com/vespiary/vespiary/policy/cedar"
 )
-
-// authorizer is the policy engine with the evidence of refusals in its own form.
-type authorizer struct{ *cedar.Engine }
-
-// Evidence implements what the gate asks of engines that can put a request down.
-func (a authorizer) Evidence(r *policy.Request) json.RawMessage {
-	recorded, err := a.Set().Record(r)
-	if err != nil {
-		return nil
-	}
-	b, err := json.Marshal(recorded)
-	if err != nil {
-		return nil
-	}
-	return b
-}
 
 // admin implements api.Admin.
 type admin struct{ h *Host }
@@ -46,8 +27,8 @@ func (a admin) Install(ctx context.Context, c host.Caller, name string, wasm []b
 }
 
 // Decisions returns decisions of the caller's sessions, newest first.
-func (a admin) Decisions(ctx context.Context, c host.Caller, deniedOnly bool, limit int) ([]host.DecisionRecord, error) {
-	return a.h.sessions.Decisions(ctx, c, deniedOnly, limit)
+func (a admin) Decisions(ctx context.Context, c host.Caller, f host.DecisionFilter) ([]host.DecisionRecord, error) {
+	return a.h.past().recent(ctx, c, f, a.h.policy.Set(), a.h.sessions.Get)
 }
 
 // Reload reads configuration, policies and plugins again.

@@ -2,20 +2,18 @@ package app
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
-	"time"
 
 	"github.com/vespiary/vespiary/abi"
 	"github.com/vespiary/vespiary/host"
-	"github.com/vespiary/vespiary/host/internal/api/keys"
+	"github.com/vespiary/vespiary/host/internal/access"
 	"github.com/vespiary/vespiary/host/internal/cli"
 	"github.com/vespiary/vespiary/host/internal/config"
 	"github.com/vespiary/vespiary/host/internal/model"
-	"github.com/vespiary/vespiary/host/internal/store"
 	"github.com/vespiary/vespiary/plugins"
+	"github.com/vespiary/vespiary/policy"
 	"github.com/vespiary/vespiary/policy/cedar"
 )
 
@@ -42,54 +40,37 @@ func (a App) Open(ctx context.Context, cfg *config.Config) (cli.Service, error) 
 	if err != nil {
 		return nil, err
 	}
-	return local{h}, nil
+	return newLocal(h), nil
 }
 
-// CreateKey implements cli.App.
-func (App) CreateKey(ctx context.Context, cfg *config.Config, name string) (string, error) {
-	if _, err := masterKey(cfg.Data); err != nil {
-		return "", err
+// CreateKey implements cli.App. No policy is asked: who may write the files of the host can
+// do all that a key lets them do, and the host must be reachable before its policies are
+// valid. It is on record all the same.
+func (a App) CreateKey(ctx context.Context, cfg *config.Config, spec host.APIKeySpec) (k host.APIKey, token string, err error) {
+	h := newHost(cfg, Options{Version: a.Version, Now: a.Now})
+	defer func() { err = errors.Join(err, h.Close(ctx)) }()
+	if err := h.openStore(ctx, cfg); err != nil {
+		return k, "", err
 	}
-	s, err := store.Open(ctx, storeOptions(cfg, Options{}))
+	if err := h.openAudit(ctx, cfg); err != nil {
+		return k, "", err
+	}
+	guard, err := access.New(access.Options{
+		Policy: machine{}, Audit: h.audit, Now: h.opt.Now, Evidence: h.sealedFor,
+		Agents: func(string) (*host.Agent, bool) { return nil, false },
+	})
 	if err != nil {
-		return "", err
+		return k, "", err
 	}
-	k, err := keys.New(keys.Options{Store: s, Now: time.Now}) //nolint:forbidigo // the command line lives in real time
-	if err != nil {
-		return "", errors.Join(err, s.Close())
-	}
-	_, token, err := k.Create(ctx, Local(), name, time.Time{})
-	return token, errors.Join(err, s.Close())
+	return guard.Keys(h.keys).Create(ctx, onThisMachine(), spec)
 }
 
-// CheckPolicies implements cli.App.
-func (App) CheckPolicies(dir string) (cli.PolicySet, error) {
-	set, err := loadPolicies(dir)
-	if err != nil {
-		return cli.PolicySet{}, err
-	}
-	return cli.PolicySet{Policies: len(set.Policies()), Digest: set.Digest()}, nil
-}
+// machine lets who is on the host's machine do what they could do by its files.
+type machine struct{}
 
-// Suggest implements cli.App.
-func (App) Suggest(dir string, denied []host.DecisionRecord) (cli.Suggestion, error) {
-	set, err := loadPolicies(dir)
-	if err != nil {
-		return cli.Suggestion{}, err
-	}
-	var requests []cedar.Recorded
-	for _, d := range denied {
-		var r cedar.Recorded
-		if len(d.Recorded) == 0 {
-			continue
-		}
-		if err := json.Unmarshal(d.Recorded, &r); err != nil {
-			return cli.Suggestion{}, fmt.Errorf("read the decision of session %s, call %s: %w", d.Session, d.Call.Path, err)
-		}
-		requests = append(requests, r)
-	}
-	s := set.Suggest(requests)
-	return cli.Suggestion{Policies: s.Policies, Notes: s.Notes}, nil
+// Authorize implements policy.Authorizer.
+func (machine) Authorize(context.Context, *policy.Request) policy.Decision {
+	return policy.Decision{Allowed: true, Policies: []policy.Cause{{ID: "files of this host"}}}
 }
 
 // ProbeModel implements cli.App.
@@ -116,40 +97,3 @@ func (App) Builtins() []string { return plugins.Names() }
 
 // Builtin implements cli.App.
 func (App) Builtin(name string) ([]byte, error) { return plugins.Read(name) }
-
-// local is the state of a host that answers no requests.
-type local struct{ h *Host }
-
-var _ cli.Service = local{}
-
-func (l local) Sessions(ctx context.Context, f host.SessionFilter) ([]host.Session, error) {
-	return l.h.sessions.List(ctx, Local(), f)
-}
-
-func (l local) Session(ctx context.Context, id string) (host.Session, error) {
-	return l.h.sessions.Get(ctx, Local(), id)
-}
-
-func (l local) Journal(ctx context.Context, id string, from uint64, limit int) ([]host.Record, error) {
-	return l.h.sessions.Journal(ctx, Local(), id, from, limit)
-}
-
-// Cancel ends what a stopped host left under way. Nothing of it is run for that.
-func (l local) Cancel(ctx context.Context, id string) (host.Session, error) {
-	return l.h.sessions.Cancel(ctx, Local(), id)
-}
-
-func (l local) Install(ctx context.Context, name string, wasm []byte) (string, error) {
-	return admin(l).Install(ctx, Local(), name, wasm)
-}
-
-func (l local) Decisions(ctx context.Context, deniedOnly bool, limit int) ([]host.DecisionRecord, error) {
-	return l.h.sessions.Decisions(ctx, Local(), deniedOnly, limit)
-}
-
-// Close closes the store. Nothing runs that would have to end.
-func (l local) Close() error {
-	ctx, cancel := context.WithCancel(context.Background())
-	cancel()
-	return l.h.Close(ctx)
-}

@@ -56,7 +56,7 @@ const librarian = base + `agents:
     folders: [docs]
 `
 
-const writes = `@id("writes") permit (principal, action == Action::"invokeWriteTool", resource == Tool::"files.files_write");`
+const writes = `@id("writes") permit (principal, action in Action::"invokeWriteTool", resource == Tool::"files.files_write");`
 
 // newFolder writes a project for the configuration.
 func newFolder(t *testing.T, yaml string) string {
@@ -73,7 +73,7 @@ func newFolder(t *testing.T, yaml string) string {
 		"docs/wasps.md": "# Wasps\n\nA vespiary is a nest of wasps.\n\nHornets build with paper.\n",
 	}
 	starter := cedar.Starter()
-	for _, name := range []string{"agents.cedar", "approvals.cedar", "files.cedar", "limits.cedar", "tools.cedar"} {
+	for _, name := range []string{"agents.cedar", "approvals.cedar", "files.cedar", "limits.cedar", "people.cedar", "tools.cedar"} {
 		f, err := starter.Open(name)
 		if err != nil {
 			t.Fatal(err)
@@ -126,7 +126,7 @@ func serve(t *testing.T, dir string) *served {
 		t.Fatal(err)
 	}
 	s := &served{t: t, dir: dir, log: &bytes.Buffer{}}
-	s.key, err = app.App{}.CreateKey(t.Context(), cfg, "test")
+	_, s.key, err = app.App{}.CreateKey(t.Context(), cfg, host.APIKeySpec{Name: "test"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -310,7 +310,7 @@ func TestReloadIsAllOrNothing(t *testing.T) {
 	if turn := s.invoke("librarian", "What time is it?", ""); turn.Status != host.TurnDone {
 		t.Errorf("%+v", turn)
 	}
-	put(t, filepath.Join(dir, "policies/more.cedar"), `@id("no-clock") forbid (principal, action == Action::"invokeReadTool", resource in ToolSet::"clock");`)
+	put(t, filepath.Join(dir, "policies/more.cedar"), `@id("no-clock") forbid (principal, action in Action::"invokeReadTool", resource in ToolSet::"clock");`)
 	put(t, filepath.Join(dir, config.FileName), strings.Replace(librarian, "librarian:", "curator:", 1)+"limits: {sessions: 3}\n")
 	if status, b := s.do(http.MethodPost, "/v1/reload", nil); status != http.StatusBadRequest || !bytes.Contains(b, []byte("limits")) {
 		t.Errorf("what only a restart can change: %d %s", status, b)

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/json"
@@ -9,6 +10,7 @@ import (
 	"time"
 
 	"github.com/vespiary/vespiary/abi"
+	"github.com/vespiary/vespiary/host/internal/config"
 	"github.com/vespiary/vespiary/host/internal/runtime"
 )
 
@@ -19,10 +21,18 @@ const describeLimit = 30 * time.Second
 // meanwhile, and sees the same clock and randomness each time: what it says is a
 // property of its bytes.
 func (h *Host) describe(ctx context.Context, digest string) (abi.ToolList, error) {
+	return h.engines.describe(ctx, digest)
+}
+
+func (e *engines) describe(ctx context.Context, digest string) (abi.ToolList, error) {
 	var list abi.ToolList
 	ctx, cancel := context.WithTimeout(ctx, describeLimit)
 	defer cancel()
-	module, release, err := h.engines.Acquire(ctx, digest)
+	engine := e.choice(digest)
+	if next := e.next.Load(); next != nil {
+		engine = cmp.Or((*next)[digest], config.EngineNative)
+	}
+	module, release, err := e.acquire(ctx, engine, digest)
 	if err != nil {
 		return list, err
 	}

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -15,6 +14,7 @@ import (
 	"github.com/vespiary/vespiary/abi"
 	"github.com/vespiary/vespiary/host"
 	"github.com/vespiary/vespiary/host/internal/config"
+	"github.com/vespiary/vespiary/host/internal/identity"
 	"github.com/vespiary/vespiary/host/internal/model"
 	"github.com/vespiary/vespiary/host/internal/tool"
 	"github.com/vespiary/vespiary/policy/cedar"
@@ -27,17 +27,19 @@ type desired struct {
 	agents map[string]*host.Agent
 	tools  []tool.Source
 	models map[string]model.Entry
-	policy *cedar.Set
+	rules  rules
+	// callers finds out who asks.
+	callers *identity.Chain
 	// engines are the engines of the modules that do not run on the native one.
 	engines map[string]string
 }
 
 // prepare makes a configuration ready and changes nothing of what runs.
 func (h *Host) prepare(ctx context.Context, cfg *config.Config) (*desired, error) {
-	d := &desired{config: cfg, agents: map[string]*host.Agent{}, models: map[string]model.Entry{}, engines: map[string]string{}}
+	d := &desired{config: cfg, agents: map[string]*host.Agent{}, models: map[string]model.Entry{}}
 	var errs []error
 	var err error
-	if d.policy, err = loadPolicies(cfg.Policies); err != nil {
+	if d.callers, err = h.identities(cfg); err != nil {
 		errs = append(errs, err)
 	}
 	for _, name := range slices.Sorted(maps.Keys(cfg.Models)) {
@@ -48,49 +50,41 @@ func (h *Host) prepare(ctx context.Context, cfg *config.Config) (*desired, error
 			errs = append(errs, fmt.Errorf("model %s: %w", name, err))
 		}
 	}
-	for _, name := range slices.Sorted(maps.Keys(cfg.Tools)) {
-		source, err := h.source(ctx, name, cfg.Tools[name])
-		if err != nil {
-			errs = append(errs, fmt.Errorf("tool %s: %w", name, err))
-			continue
-		}
-		d.tools = append(d.tools, source)
-		if cfg.Tools[name].Engine == config.EngineExtism {
-			d.engines[source.Module] = config.EngineExtism
-		}
+	if d.tools, d.engines, err = h.plugins.sources(ctx, cfg); err != nil {
+		errs = append(errs, err)
+	}
+	if d.rules, err = loadRules(cfg, h.actions(ctx, d)); err != nil {
+		errs = append(errs, err)
 	}
 	for _, name := range slices.Sorted(maps.Keys(cfg.Agents)) {
-		if d.agents[name], err = h.agent(ctx, cfg, name); err != nil {
+		if d.agents[name], err = h.plugins.agent(ctx, cfg, name); err != nil {
 			errs = append(errs, fmt.Errorf("agent %s: %w", name, err))
 		}
 	}
 	return d, errors.Join(errs...)
 }
 
-func loadPolicies(dir string) (*cedar.Set, error) {
-	if _, err := os.Stat(dir); err != nil {
-		return nil, fmt.Errorf("load policies: %w; create the folder with vespiary init", err)
-	}
-	return cedar.Load(os.DirFS(dir))
+// actions are those of the tools of a configuration that is made ready. A tool that cannot
+// describe itself has none, so that nobody can call it; the log says why.
+func (h *Host) actions(ctx context.Context, d *desired) []cedar.Action {
+	h.engines.next.Store(&d.engines)
+	defer h.engines.next.Store(nil)
+	tools, _ := h.catalog.Declared(ctx, d.tools)
+	return actionsOf(tools)
 }
 
-func (h *Host) source(ctx context.Context, name string, t config.Tool) (tool.Source, error) {
-	if t.MCP != "" {
-		return tool.Source{}, errors.New("this version of the host calls no MCP servers; give a plugin")
+// agentPlugin finds the plugin of an agent, which has none where it is a program elsewhere.
+func (s *shelf) agentPlugin(ctx context.Context, ref string) (plugin, error) {
+	if ref == config.PluginExternal {
+		return plugin{name: ref, digest: host.ModuleExternal}, nil
 	}
-	p, err := h.plugins.resolve(ctx, t.Plugin)
-	if err != nil {
-		return tool.Source{}, err
-	}
-	if p.manifest != nil && p.manifest.Kind != abi.PluginTool {
-		return tool.Source{}, fmt.Errorf("%s is of the kind %s, not a tool", t.Plugin, p.manifest.Kind)
-	}
-	return tool.Source{Name: name, Plugin: p.name, Module: p.digest, Needs: p.needs, Prefix: p.prefix}, nil
+	return s.resolve(ctx, ref)
 }
 
-func (h *Host) agent(ctx context.Context, cfg *config.Config, name string) (*host.Agent, error) {
+// agent makes an agent of the configuration.
+func (s *shelf) agent(ctx context.Context, cfg *config.Config, name string) (*host.Agent, error) {
 	a := cfg.Agents[name]
-	p, err := h.plugins.resolve(ctx, a.Plugin)
+	p, err := s.agentPlugin(ctx, a.Plugin)
 	if err != nil {
 		return nil, err
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 
 	"github.com/vespiary/vespiary/host/internal/config"
 	"github.com/vespiary/vespiary/host/internal/runtime"
@@ -15,6 +16,9 @@ type engines struct {
 	options runtime.Options
 	fetch   func(ctx context.Context, digest string) ([]byte, error)
 	choice  func(digest string) string
+	// next are the engines of a configuration that is being made ready, by digest: its tools
+	// are described on them. nil when none is.
+	next atomic.Pointer[map[string]string]
 
 	mu      sync.Mutex
 	engines []runtime.Engine
@@ -24,7 +28,11 @@ type engines struct {
 // Acquire returns the module with a digest, and a function to call when its instances
 // are closed.
 func (e *engines) Acquire(ctx context.Context, digest string) (runtime.Module, func(), error) {
-	l, err := e.loader(e.choice(digest))
+	return e.acquire(ctx, e.choice(digest), digest)
+}
+
+func (e *engines) acquire(ctx context.Context, engine, digest string) (runtime.Module, func(), error) {
+	l, err := e.loader(engine)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"log/slog"
 	"maps"
@@ -13,20 +14,24 @@ import (
 
 	"github.com/vespiary/vespiary/abi"
 	"github.com/vespiary/vespiary/host"
+	"github.com/vespiary/vespiary/host/internal/access"
 	"github.com/vespiary/vespiary/host/internal/api/keys"
 	"github.com/vespiary/vespiary/host/internal/cli"
 	"github.com/vespiary/vespiary/host/internal/config"
 	"github.com/vespiary/vespiary/host/internal/gate"
+	"github.com/vespiary/vespiary/host/internal/identity"
 	"github.com/vespiary/vespiary/host/internal/journal"
 	"github.com/vespiary/vespiary/host/internal/model"
 	"github.com/vespiary/vespiary/host/internal/runtime"
 	"github.com/vespiary/vespiary/host/internal/session"
 	"github.com/vespiary/vespiary/host/internal/session/snapshot"
+	"github.com/vespiary/vespiary/host/internal/session/task"
 	"github.com/vespiary/vespiary/host/internal/store"
 	"github.com/vespiary/vespiary/host/internal/telemetry"
 	"github.com/vespiary/vespiary/host/internal/tool"
 	"github.com/vespiary/vespiary/host/internal/tool/file"
 	"github.com/vespiary/vespiary/host/internal/webhook"
+	"github.com/vespiary/vespiary/policy/audit"
 	"github.com/vespiary/vespiary/policy/cedar"
 	"github.com/vespiary/vespiary/registry"
 )
@@ -62,6 +67,11 @@ type Host struct {
 	models    *model.Models
 	catalog   *tool.Catalog
 	policy    *cedar.Engine
+	audit     *audit.Log
+	verifier  string // public key of its checkpoints
+	sets      keptSets
+	signer    *identity.Signer // nil: other hosts know this one by no URL
+	guard     *access.Guard
 	sessions  *session.Service
 	activity  *activity
 	telemetry *telemetry.Telemetry
@@ -76,22 +86,27 @@ type Host struct {
 // Open assembles the host of cfg and makes its configuration what it does. Close must
 // be called.
 func Open(ctx context.Context, cfg *config.Config, opt Options) (*Host, error) {
+	h := newHost(cfg, opt)
+	if opt.Activity != nil {
+		h.activity = newActivity(h, opt.Activity)
+	}
+	for _, step := range []func(context.Context, *config.Config) error{h.openStore, h.openAudit, h.openRuntime, h.openNotices, h.openParts, h.apply} {
+		if err := step(ctx, cfg); err != nil {
+			return nil, errors.Join(err, h.Close(ctx))
+		}
+	}
+	return h, nil
+}
+
+// newHost is a host that has nothing yet.
+func newHost(cfg *config.Config, opt Options) *Host {
 	if opt.Now == nil {
 		opt.Now = time.Now //nolint:forbidigo // the default of what is injected
 	}
 	if opt.Log == nil {
 		opt.Log = slog.New(slog.DiscardHandler)
 	}
-	h := &Host{opt: opt, data: cfg.Data}
-	if opt.Activity != nil {
-		h.activity = newActivity(h, opt.Activity)
-	}
-	for _, step := range []func(context.Context, *config.Config) error{h.openStore, h.openRuntime, h.openNotices, h.openParts, h.apply} {
-		if err := step(ctx, cfg); err != nil {
-			return nil, errors.Join(err, h.Close(ctx))
-		}
-	}
-	return h, nil
+	return &Host{opt: opt, data: cfg.Data}
 }
 
 func (h *Host) openStore(ctx context.Context, cfg *config.Config) error {
@@ -179,7 +194,8 @@ func (h *Host) engineOf(digest string) string {
 func imports() []string {
 	return []string{
 		abi.CallModelChat, abi.CallModelEmbed, abi.CallToolList, abi.CallToolCall, abi.CallMemorySession,
-		abi.CallHTTPFetch, abi.CallFileRead, abi.CallFileWrite, abi.CallFileList, abi.CallEmit, abi.CallAwait,
+		abi.CallHTTPFetch, abi.CallFileRead, abi.CallFileWrite, abi.CallFileList, abi.CallAgentCall, abi.CallDelegateToken,
+		abi.CallEmit, abi.CallAwait,
 		abi.CallStart, abi.CallWait,
 	}
 }
@@ -197,16 +213,16 @@ func (h *Host) openParts(ctx context.Context, cfg *config.Config) error {
 	options := session.Options{
 		Store: h.store, Journals: journals{h.journals}, Runner: runner{h.engines}, Agents: agents{h},
 		Door: door{gate.New(gate.Options{
-			Capabilities: capabilities, Policy: authorizer{h.policy}, Now: h.opt.Now, Log: h.opt.Log, Observer: h.telemetry,
-			Fault: h.opt.Fault,
+			Capabilities: capabilities, Policy: h.policy, Audit: h.audit, Seal: h.journals.Wrap,
+			Now: h.opt.Now, Log: h.opt.Log, Observer: h.telemetry, Fault: h.opt.Fault,
 		})},
 		Observer: h.telemetry,
 		Now:      h.opt.Now, Log: h.opt.Log,
 		Images: snapshot.New(h.store, h.journals),
-		Policy: h.policy,
+		Audit:  h.audit, Grants: grants{h.policy}, Groups: h.groupsOf,
 		Memory: h.engines.Memory,
 		Prefixes: func(tenant, id string) [][]byte {
-			return append(journal.Prefixes(tenant, id), private(tenant, id)...)
+			return slices.Concat(journal.Prefixes(tenant, id), private(tenant, id), task.Prefixes(tenant, id))
 		},
 		Private:  private,
 		Patience: cfg.Limits.Patience, ApprovalLife: cfg.Approvals.Expire,
@@ -218,13 +234,22 @@ func (h *Host) openParts(ctx context.Context, cfg *config.Config) error {
 		options.Notices = h.notices
 	}
 	h.sessions = session.New(options)
-	h.catalog = tool.New(tool.Options{Describe: h.describe, Activator: h.sessions, GuestFault: guestFault, Log: h.opt.Log})
+	h.catalog = tool.New(tool.Options{Describe: h.describe, Activator: h.sessions, GuestFault: guestFault, Input: h.input, Log: h.opt.Log})
 	h.telemetry.Watch(telemetry.Sources{Sessions: h.sessions.Counts, Store: h.storeStats})
 	// The gate reads the table only once a turn runs, and no turn runs before Resume.
 	maps.Copy(capabilities, h.sessions.Capabilities())
 	maps.Copy(capabilities, h.models.Capabilities())
 	maps.Copy(capabilities, h.catalog.Capabilities())
-	return h.openTools(cfg, capabilities)
+	capabilities[abi.CallDelegateToken] = identity.Handover{Signer: h.signer, Now: h.opt.Now}
+	if err := h.openTools(cfg, capabilities); err != nil {
+		return err
+	}
+	return h.openGuard()
+}
+
+// input makes of a tool's arguments what policies see.
+func (h *Host) input(action string, arguments json.RawMessage) (map[string]any, error) {
+	return h.policy.Set().Input(action, arguments)
 }
 
 // private are the prefixes of what a session holds beside its journal.
@@ -239,14 +264,22 @@ const maxQueue = 256
 func (h *Host) apply(ctx context.Context, cfg *config.Config) error {
 	h.reload.Lock()
 	defer h.reload.Unlock()
+	return h.become(ctx, cfg)
+}
+
+// become is apply for who holds the lock.
+func (h *Host) become(ctx context.Context, cfg *config.Config) error {
 	d, err := h.prepare(ctx, cfg)
 	if err != nil {
+		return err
+	}
+	if err := h.keepRules(ctx, d.rules); err != nil {
 		return err
 	}
 	h.desired.Store(d)
 	h.models.Replace(d.models)
 	h.catalog.Replace(d.tools)
-	h.policy.Replace(d.policy)
+	h.policy.Replace(d.rules.active, d.rules.candidate)
 	return nil
 }
 
@@ -278,6 +311,9 @@ func (h *Host) Close(ctx context.Context) error {
 		h.hush()
 		h.sending.Wait()
 	}
+	if h.audit != nil { // what waits in memory would be lost
+		errs = append(errs, h.audit.Integrate(ctx))
+	}
 	if h.engines != nil {
 		errs = append(errs, h.engines.Close(ctx))
 	}
@@ -299,11 +335,14 @@ func (a agents) Agent(name string) (*host.Agent, bool) {
 }
 
 func (a agents) Plugin(ctx context.Context, digest string) (string, []string, error) {
+	if digest == host.ModuleExternal { // a program elsewhere may ask for all there is
+		return digest, imports(), nil
+	}
 	return a.h.plugins.Plugin(ctx, digest)
 }
 
 // List implements api.Agents.
-func (a agents) List(_ context.Context, _ host.Caller) []host.AgentInfo {
+func (a agents) List(_ context.Context, _ host.Caller) ([]host.AgentInfo, error) {
 	all := a.h.desired.Load().agents
 	out := []host.AgentInfo{}
 	for _, name := range slices.Sorted(maps.Keys(all)) {
@@ -312,5 +351,5 @@ func (a agents) List(_ context.Context, _ host.Caller) []host.AgentInfo {
 			Name: name, Description: g.Description, Plugin: g.Plugin, Module: g.Module, Model: g.Binding.Model, Tools: g.Tools,
 		})
 	}
-	return out
+	return out, nil
 }

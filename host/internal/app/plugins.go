@@ -12,8 +12,10 @@ import (
 	"sync"
 
 	"github.com/vespiary/vespiary/abi"
+	"github.com/vespiary/vespiary/host"
 	"github.com/vespiary/vespiary/host/internal/config"
 	"github.com/vespiary/vespiary/host/internal/runtime/wasm"
+	"github.com/vespiary/vespiary/host/internal/tool"
 	"github.com/vespiary/vespiary/plugins"
 	"github.com/vespiary/vespiary/registry"
 )
@@ -40,9 +42,16 @@ type plugin struct {
 	manifest *abi.Manifest // nil for a module that brings none
 }
 
+// modules keeps modules: a registry, or what stands in for one.
+type modules interface {
+	Put(ctx context.Context, name string, wasm []byte, by string) (registry.Digest, error)
+	Resolve(ctx context.Context, ref string) (registry.Digest, error)
+	Bytes(ctx context.Context, d registry.Digest) ([]byte, error)
+}
+
 // shelf finds plugins and remembers what their manifests say.
 type shelf struct {
-	registry *registry.Registry
+	registry modules
 
 	mu    sync.Mutex
 	known map[string]plugin // by digest
@@ -78,6 +87,40 @@ func (s *shelf) resolve(ctx context.Context, ref string) (plugin, error) {
 	p, err := s.learn(string(digest), b, ref)
 	p.prefix = prefix
 	return p, err
+}
+
+// sources finds the tools of a configuration, and which of them run on another engine than
+// the native one, by digest. The error has a line for each tool that cannot be found.
+func (s *shelf) sources(ctx context.Context, cfg *config.Config) ([]tool.Source, map[string]string, error) {
+	var found []tool.Source
+	var errs []error
+	engines := map[string]string{}
+	for _, name := range slices.Sorted(maps.Keys(cfg.Tools)) {
+		source, err := s.source(ctx, name, cfg.Tools[name])
+		if err != nil {
+			errs = append(errs, fmt.Errorf("tool %s: %w", name, err))
+			continue
+		}
+		found = append(found, source)
+		if cfg.Tools[name].Engine == config.EngineExtism {
+			engines[source.Module] = config.EngineExtism
+		}
+	}
+	return found, engines, errors.Join(errs...)
+}
+
+func (s *shelf) source(ctx context.Context, name string, t config.Tool) (tool.Source, error) {
+	if t.MCP != "" {
+		return tool.Source{}, errors.New("this version of the host calls no MCP servers; give a plugin")
+	}
+	p, err := s.resolve(ctx, t.Plugin)
+	if err != nil {
+		return tool.Source{}, err
+	}
+	if p.manifest != nil && p.manifest.Kind != abi.PluginTool {
+		return tool.Source{}, fmt.Errorf("%s is of the kind %s, not a tool", t.Plugin, p.manifest.Kind)
+	}
+	return tool.Source{Name: name, Plugin: p.name, Module: p.digest, Needs: p.needs, Prefix: p.prefix}, nil
 }
 
 func (s *shelf) registered(ctx context.Context, ref string) (plugin, error) {
@@ -153,6 +196,16 @@ func imported(m *wasm.Module) []string {
 		}
 	}
 	return out
+}
+
+// needs are the capabilities that the module of an agent may ask for. A program elsewhere
+// may ask for all that there are.
+func (s *shelf) needs(ctx context.Context, digest string) ([]string, error) {
+	if digest == host.ModuleExternal {
+		return imports(), nil
+	}
+	_, needs, err := s.Plugin(ctx, digest)
+	return needs, err
 }
 
 // Plugin implements session.Agents.

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -50,6 +51,8 @@ func (h *Host) Serve(ctx context.Context, ready func(url string)) error {
 	sending, hush := context.WithCancel(context.WithoutCancel(ctx))
 	h.hush = hush
 	h.sending.Go(func() { h.deliver(sending) })
+	h.sending.Go(func() { h.audit.Run(sending) })
+	h.sending.Go(func() { h.publish(sending, checkpointFile(cfg)) })
 	if h.activity != nil {
 		go h.activity.run(ctx)
 	}
@@ -99,10 +102,7 @@ func (h *Host) announce(url string) error {
 		return err
 	}
 	path := filepath.Join(h.data, serverFile)
-	if err := os.WriteFile(path+".new", b, 0o600); err != nil {
-		return err
-	}
-	return os.Rename(path+".new", path)
+	return replaceWhole(path, b)
 }
 
 func baseURL(cfg *config.Config, addr net.Addr) string {
@@ -119,13 +119,10 @@ func baseURL(cfg *config.Config, addr net.Addr) string {
 
 func (h *Host) server(cfg *config.Config) (*api.Server, error) {
 	o := api.Options{
-		Auth: h.keys, Now: h.opt.Now, Log: h.opt.Log, Ready: h.ready, Busy: h.sessions.Working,
+		Auth: authenticator{h}, MayMeasure: h.guard.ReadMetrics, Now: h.opt.Now, Log: h.opt.Log, Ready: h.ready, Busy: h.sessions.Working,
 		Metrics: h.telemetry.Handler(), MetricsOpen: cfg.Metrics.Open, Traces: h.telemetry.Traces(), Hosts: cfg.Hosts,
 		Limits: api.Limits{Body: int64(cfg.Limits.Body), Rate: float64(cfg.Limits.Requests), Burst: 2 * cfg.Limits.Requests},
-		Routes: append(
-			rest.Routes(rest.Options{Sessions: h.sessions, Durable: h.sessions, Agents: agents{h}, Admin: admin{h}, Backup: admin{h}}),
-			openai.Routes(openai.Options{Sessions: h.sessions, Agents: agents{h}, Now: h.opt.Now})...,
-		),
+		Routes: h.routes(cfg),
 	}
 	if cfg.TLS != nil {
 		o.TLS = api.TLS{Cert: cfg.TLS.Cert, Key: cfg.TLS.Key}
@@ -133,7 +130,60 @@ func (h *Host) server(cfg *config.Config) (*api.Server, error) {
 	return api.New(o)
 }
 
+// routes are those of all dialects. Behind each is the guard.
+func (h *Host) routes(cfg *config.Config) []api.Route {
+	g := h.guard
+	sessions, bound := g.Sessions(h.sessions), g.Agents(agents{h})
+	tasks := g.Tasks(h.sessions)
+	return append(
+		rest.Routes(rest.Options{
+			Sessions: sessions, Durable: g.Durable(h.sessions, h.sessions), Agents: bound, Tasks: tasks,
+			Admin: g.Admin(admin{h}, h.sessions), Backup: g.Backup(admin{h}),
+			Keys: g.Keys(h.keys), Policies: g.Policies(h.policies()), Audit: g.Audit(h.audits(cfg)),
+			Delegation: g.Delegation(delegation{h.sessions.CallTask, h.signer}, h.sessions), Now: h.opt.Now,
+		}),
+		openai.Routes(openai.Options{Sessions: sessions, Agents: bound, Now: h.opt.Now})...,
+	)
+}
+
+// audits is the service that reads and checks the audit.
+func (h *Host) audits(cfg *config.Config) audits {
+	return audits{log: h.audit, public: h.verifier, kept: checkpointFile(cfg)}
+}
+
 // ready reports why the host would refuse work.
 func (h *Host) ready(ctx context.Context) error {
 	return h.sessions.Ready(ctx)
+}
+
+// publish writes the audit's newest checkpoint to a file whenever there is one, until ctx
+// ends.
+func (h *Host) publish(ctx context.Context, path string) {
+	every := time.NewTicker(time.Second)
+	defer every.Stop()
+	var last []byte
+	for {
+		select {
+		case <-every.C:
+		case <-ctx.Done():
+			return
+		}
+		note, err := h.audit.Checkpoint(ctx, host.DefaultTenant)
+		if err != nil || len(note) == 0 || bytes.Equal(note, last) {
+			continue
+		}
+		if err := replaceWhole(path, note); err != nil {
+			h.opt.Log.ErrorContext(ctx, "the audit's checkpoint is not written", "file", path, "error", err)
+			continue
+		}
+		last = note
+	}
+}
+
+// replaceWhole writes a file so that readers see the old one or the new one.
+func replaceWhole(path string, b []byte) error {
+	if err := os.WriteFile(path+".new", b, 0o600); err != nil {
+		return err
+	}
+	return os.Rename(path+".new", path)
 }

@@ -8,13 +8,16 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/vespiary/vespiary/abi"
 	"github.com/vespiary/vespiary/host"
 	"github.com/vespiary/vespiary/host/internal/config"
+	"github.com/vespiary/vespiary/policy"
 )
 
 // App is the assembled host. Errors are shown to people as they are.
 type App interface {
 	Files
+	Policies
 
 	// Serve runs a host until ctx ends, and then lets turns under way end. While it
 	// answers, server.json in the data folder holds its URL as url and its process as
@@ -22,15 +25,12 @@ type App interface {
 	Serve(ctx context.Context, cfg *config.Config, o ServeOptions) error
 	// Open opens the store of a host that does not run. The caller closes the Service.
 	Open(ctx context.Context, cfg *config.Config) (Service, error)
-	// CreateKey makes an API key for the user of this machine, in the store of a host
-	// that does not run. The data folder is made when it is not there.
-	CreateKey(ctx context.Context, cfg *config.Config, name string) (token string, err error)
-	// CheckPolicies compiles and validates the policies in a folder. The error has a
-	// line for each problem.
-	CheckPolicies(dir string) (PolicySet, error)
-	// Suggest writes the narrowest policies that would have allowed what was denied
-	// under the policies in dir.
-	Suggest(dir string, denied []host.DecisionRecord) (Suggestion, error)
+	// CreateKey makes an API key in the store of a host that does not run. Without a user
+	// in spec it is for the user of this machine. The data folder is made when it is not
+	// there.
+	CreateKey(ctx context.Context, cfg *config.Config, spec host.APIKeySpec) (k host.APIKey, token string, err error)
+	// Now is the time by which spans such as "the last seven days" are counted.
+	Now() time.Time
 	// ProbeModel finds out whether a model answers. It may cost a token.
 	ProbeModel(ctx context.Context, cfg *config.Config, name string) error
 	// Starter holds the policies that a new project begins with.
@@ -39,6 +39,40 @@ type App interface {
 	Builtins() []string
 	// Builtin returns the module of one of them.
 	Builtin(name string) ([]byte, error)
+}
+
+// Policies is what an App does with policies that are in files, for which no host needs to
+// run. The files are one set; those of subfolders have their path as name. The configuration
+// says which tools there are, which have actions of their own, and which ready-made policies
+// count besides; nil is a host without tools.
+type Policies interface {
+	// CheckPolicies compiles and validates policies. Candidate of what it returns is the set
+	// that the configuration has evaluated beside them. The error has a line for each problem.
+	CheckPolicies(ctx context.Context, cfg *config.Config, files []host.PolicyFile) (host.PolicySet, error)
+	// TestPolicies decides the cases of files by policies, in their order. Policies that are
+	// not valid, and a file that cannot be read, are errors with a line for each problem.
+	TestPolicies(ctx context.Context, cfg *config.Config, files []host.PolicyFile, cases []CaseFile) ([]CaseResult, error)
+	// PolicySchema is what policies can talk about, as a Cedar schema.
+	PolicySchema(ctx context.Context, cfg *config.Config) (string, error)
+	// Suggest writes the narrowest policies that would have allowed what was denied.
+	Suggest(ctx context.Context, cfg *config.Config, files []host.PolicyFile, denied []host.DecisionRecord) (Suggestion, error)
+	// Reach says what an agent of the configuration could do under its policies.
+	Reach(ctx context.Context, cfg *config.Config, agent string) (host.Reach, error)
+}
+
+// CaseFile is a file of policy cases, in YAML.
+type CaseFile struct {
+	Name string // for people
+	Text []byte
+}
+
+// CaseResult is how a case came out.
+type CaseResult struct {
+	File     string          `json:"file"`
+	Name     string          `json:"name"`
+	Passed   bool            `json:"passed"`
+	Why      []string        `json:"why,omitempty"` // of one that failed: what was expected, and an explanation
+	Decision policy.Decision `json:"decision"`
 }
 
 // Files is what an App does with files, for which no host needs to run.
@@ -141,15 +175,47 @@ type Durable interface {
 	Verify(ctx context.Context, id string) (host.Verified, error)
 }
 
-// PolicySet describes policies that were found good.
-type PolicySet struct {
-	Policies int
-	Digest   string
-}
+// What else a Service may offer, also of a host that does not run. Methods of the same name
+// do what those of the host's API do, for the user of this machine.
+type (
+	// TimeMachine decides again what was decided.
+	TimeMachine interface {
+		Simulate(ctx context.Context, files []host.PolicyFile, since time.Time) (host.Simulation, error)
+		Explain(ctx context.Context, decision string) (host.Explanation, error)
+		// Tightest writes the policies that an agent needs for what it was allowed since then,
+		// and no others.
+		Tightest(ctx context.Context, agent string, since time.Time) (Suggestion, error)
+	}
+
+	// Audit reads and checks the records of what was asked, decided and done.
+	Audit interface {
+		SearchAudit(ctx context.Context, f host.AuditFilter) (page []policy.Record, next string, err error)
+		AuditRecord(ctx context.Context, id string) (policy.Record, error)
+		ExportAudit(ctx context.Context, f host.AuditFilter, format string, w io.Writer) error
+		// Checkpoint is the newest one, a signed note (C2SP tlog-checkpoint).
+		Checkpoint(ctx context.Context) (string, error)
+		// VerifyAudit checks everything; with a checkpoint that was kept elsewhere, also that
+		// the audit still begins with what it was signed over.
+		VerifyAudit(ctx context.Context, checkpoint string) (host.AuditCheck, error)
+	}
+
+	// Tasks are the units of authority.
+	Tasks interface {
+		Tasks(ctx context.Context, f host.TaskFilter) ([]host.Task, error)
+		Task(ctx context.Context, id string) (host.Task, error)
+		EndTask(ctx context.Context, id string, state host.TaskState, result []abi.Content) (host.Task, error)
+	}
+
+	// Keyring holds the API keys.
+	Keyring interface {
+		Keys(ctx context.Context) ([]host.APIKey, error)
+		RevokeKey(ctx context.Context, id string) (host.APIKey, error)
+	}
+)
 
 // Suggestion is Cedar text to add to the policies, and in Notes what no permit
 // would solve.
 type Suggestion struct {
-	Policies string
-	Notes    []string
+	Policies string   `json:"policies"`
+	Notes    []string `json:"notes,omitempty"`
 }

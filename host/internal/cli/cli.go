@@ -113,7 +113,8 @@ can touch nothing but what the host does for them, under policies, on record.`,
 	root.AddCommand(
 		r.initCommand(), r.serveCommand(), r.devCommand(), r.demoCommand(),
 		r.newCommand(), r.buildCommand(), r.inspectCommand(), r.installCommand(),
-		r.invokeCommand(), r.sessionsCommand(), r.approvalsCommand(), r.policyCommand(),
+		r.invokeCommand(), r.sessionsCommand(), r.tasksCommand(), r.approvalsCommand(),
+		r.policyCommand(), r.auditCommand(), r.keysCommand(),
 		r.backupCommand(), r.restoreCommand(), r.doctorCommand(), r.versionCommand(),
 	)
 	return root

@@ -251,14 +251,18 @@ func wait(ctx context.Context, pause time.Duration) error {
 
 // refusal turns problem details (RFC 9457) into the error they were made from.
 func refusal(response *http.Response) error {
-	const most = 64 << 10
+	const most = 1 << 20
 	var p struct {
-		Detail string         `json:"detail"`
-		Code   host.ErrorCode `json:"code"`
+		Detail   string              `json:"detail"`
+		Code     host.ErrorCode      `json:"code"`
+		Problems host.PolicyProblems `json:"problems"`
 	}
 	b, err := io.ReadAll(io.LimitReader(response.Body, most))
 	if err != nil || json.Unmarshal(b, &p) != nil || p.Detail == "" {
 		return host.Errorf(host.ErrInternal, "ask the host: it answered %s and not why", response.Status)
+	}
+	if len(p.Problems) > 0 {
+		return &host.Error{Code: p.Code, Message: clean(eachProblem(p.Problems)), Cause: p.Problems}
 	}
 	return &host.Error{Code: p.Code, Message: clean(p.Detail)}
 }

@@ -116,17 +116,17 @@ func (c *client) Verify(ctx context.Context, id string) (v host.Verified, err er
 
 // Export implements Durable.
 func (c *client) Export(ctx context.Context, id string, w io.Writer) error {
-	return c.download(ctx, http.MethodGet, of(id, "export"), w)
+	return c.download(ctx, http.MethodGet, of(id, "export"), nil, w)
 }
 
 // Backup copies all that the host keeps.
 func (c *client) Backup(ctx context.Context, w io.Writer) error {
-	return c.download(ctx, http.MethodPost, "/v1/admin/backup", w)
+	return c.download(ctx, http.MethodPost, "/v1/admin/backup", nil, w)
 }
 
 // download copies an answer as it comes. The host cuts off what it cannot finish.
-func (c *client) download(ctx context.Context, method, path string, w io.Writer) error {
-	response, err := c.send(ctx, method, path, nil, nil, http.Header{})
+func (c *client) download(ctx context.Context, method, path string, q url.Values, w io.Writer) error {
+	response, err := c.send(ctx, method, path, q, nil, http.Header{})
 	if err != nil {
 		return err
 	}

@@ -54,7 +54,7 @@ const demoPolicy = `// The librarian may use the tool that writes files. Where t
 @id("librarian-writes-notes")
 permit (
   principal in Agent::"librarian",
-  action == Action::"invokeWriteTool",
+  action in Action::"invokeWriteTool",
   resource == Tool::"files.files_write"
 );
 `

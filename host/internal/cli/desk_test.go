@@ -1,6 +1,7 @@
 package cli_test
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -11,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/vespiary/vespiary/abi"
@@ -32,11 +34,13 @@ var _ cli.App = (*desk)(nil)
 // Serve answers with the agents of apitest. With an activity to tell of it tells
 // of one allowed and one denied call.
 func (*desk) Serve(ctx context.Context, cfg *config.Config, o cli.ServeOptions) error {
-	sessions := apitest.NewSessions()
+	sessions, tasks := apitest.NewSessions(), apitest.NewTasks()
 	server, err := api.New(api.Options{
-		Auth: apitest.Auth{}, Now: time.Now,
+		Auth: auth{}, Now: time.Now,
 		Routes: rest.Routes(rest.Options{
 			Sessions: sessions, Agents: apitest.Agents{}, Admin: admin{cfg: cfg}, Durable: sessions, Backup: apitest.Backup{Size: 2000},
+			Tasks: tasks, Keys: &apitest.Keys{}, Policies: apitest.NewPolicies(), Audit: apitest.Audit{},
+			Now: func() time.Time { return apitest.Epoch },
 		}),
 	})
 	if err != nil {
@@ -97,6 +101,17 @@ func tellOfStops(tell func(cli.Activity)) {
 	tell(cli.Activity{Time: apitest.Epoch, Session: "S1", Agent: "echo", Suspension: &host.Suspension{Turn: 1, Waiting: waits}})
 }
 
+// auth also knows the tokens of tasks.
+type auth struct{ apitest.Auth }
+
+// Authenticate implements api.Authenticator.
+func (a auth) Authenticate(ctx context.Context, token string) (host.Caller, error) {
+	if strings.HasPrefix(token, "vsp_task_") {
+		return apitest.Caller, nil
+	}
+	return a.Auth.Authenticate(ctx, token)
+}
+
 // admin notes reloads, so that scripts can wait for them.
 type admin struct {
 	apitest.Admin
@@ -117,25 +132,9 @@ func (a admin) Reload(context.Context, host.Caller) error {
 func (*desk) Open(context.Context, *config.Config) (cli.Service, error) { return shelf{}, nil }
 
 // CreateKey makes the key that apitest knows.
-func (*desk) CreateKey(_ context.Context, cfg *config.Config, _ string) (string, error) {
-	return apitest.Key, os.MkdirAll(cfg.Data, 0o700)
-}
-
-// CheckPolicies is real.
-func (*desk) CheckPolicies(dir string) (cli.PolicySet, error) {
-	set, err := cedar.Load(os.DirFS(dir))
-	if err != nil {
-		return cli.PolicySet{}, err
-	}
-	return cli.PolicySet{Policies: len(set.Policies()), Digest: set.Digest()}, nil
-}
-
-// Suggest permits everything once, whatever was denied.
-func (*desk) Suggest(_ string, denied []host.DecisionRecord) (cli.Suggestion, error) {
-	return cli.Suggestion{
-		Policies: fmt.Sprintf("@id(%q)\npermit (principal, action == Action::\"fileRead\", resource);\n", "suggested-"+denied[0].Agent),
-		Notes:    []string{"read them first"},
-	}, nil
+func (*desk) CreateKey(_ context.Context, cfg *config.Config, spec host.APIKeySpec) (host.APIKey, string, error) {
+	k := host.APIKey{ID: "K9", Name: spec.Name, User: cmp.Or(spec.User, "local"), Scopes: spec.Scopes, Expires: spec.Expires}
+	return k, apitest.Key, os.MkdirAll(cfg.Data, 0o700)
 }
 
 // ProbeModel fails for models named broken.

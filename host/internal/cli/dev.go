@@ -93,7 +93,11 @@ func (d *developer) prepare(ctx context.Context) error {
 		return err
 	}
 	d.changes.data = absolute(d.cfg.Data)
-	_, err = d.app.CheckPolicies(d.cfg.Policies)
+	files, err := configured(d.cfg)
+	if err != nil {
+		return fmt.Errorf("read the policies: %w", err)
+	}
+	_, err = d.app.CheckPolicies(ctx, d.cfg, files)
 	return err
 }
 

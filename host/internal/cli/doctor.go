@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -62,10 +63,7 @@ func (d *doctor) examine(models bool) {
 	if cfg == nil {
 		return
 	}
-	d.check("policies", func() (string, error) {
-		set, err := d.app.CheckPolicies(cfg.Policies)
-		return fmt.Sprintf("%d in %s", set.Policies, cfg.Policies), err
-	})
+	d.check("policies", func() (string, error) { return d.policies(cfg) })
 	d.check("secrets", func() (string, error) { return d.secrets(cfg) })
 	d.check("plugins of the configuration", func() (string, error) { return pluginFiles(cfg) })
 	d.check("host", func() (string, error) { return d.host(cfg) })
@@ -130,6 +128,23 @@ func (d *doctor) toolchain() (string, error) {
 		return "", fmt.Errorf("run go env: %w; mend the installation", err)
 	}
 	return strings.TrimSpace(string(out)), nil
+}
+
+// policies: those of an older version say nothing of people, who then may do nothing.
+func (d *doctor) policies(cfg *config.Config) (string, error) {
+	files, err := configured(cfg)
+	if err != nil {
+		return "", err
+	}
+	set, err := d.app.CheckPolicies(d.ctx, cfg, files)
+	if err != nil {
+		return "", err
+	}
+	if !letsInvoke(files) {
+		return "", warning{fmt.Errorf("no policy permits %s, so nobody can use an agent; vespiary init adds what is missing, such as %s, and keeps the files that are there",
+			invokeAction, filepath.Join(cfg.Policies, "people.cedar"))}
+	}
+	return fmt.Sprintf("%d in %s", set.Policies, cfg.Policies), nil
 }
 
 // secrets: a running host has its variables from where it was started, which need

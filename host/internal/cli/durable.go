@@ -18,15 +18,19 @@ var errNotDurable = errors.New("no host is running, and this needs one; start it
 // durable does something with sessions on record: those of the running host, else of
 // the store. doing says in errors what was tried.
 func (r *runner) durable(ctx context.Context, doing string, do func(d Durable) error) error {
+	return with(ctx, r, doing, do)
+}
+
+// with does something with the running host, else with the store, as far as it offers S.
+func with[S any](ctx context.Context, r *runner, doing string, do func(S) error) error {
 	s, _, err := r.service(ctx)
 	if err != nil {
 		return err
 	}
-	d, ok := s.(Durable)
-	if !ok {
-		err = errNotDurable
+	if offered, ok := s.(S); ok {
+		err = do(offered)
 	} else {
-		err = do(d)
+		err = errNotDurable
 	}
 	if err != nil {
 		_ = s.Close()
@@ -35,9 +39,10 @@ func (r *runner) durable(ctx context.Context, doing string, do func(d Durable) e
 	return s.Close()
 }
 
-// while says what was tried, unless the host itself has begun with that.
+// while says what was tried, unless the host itself has begun with that, or what failed was
+// said already.
 func while(doing string, err error) error {
-	if strings.HasPrefix(err.Error(), doing+": ") {
+	if errors.Is(err, errFailed) || strings.HasPrefix(err.Error(), doing+": ") {
 		return err
 	}
 	return fmt.Errorf("%s: %w", doing, err)
@@ -67,7 +72,7 @@ const shown = 300
 
 // short is a document in one line, cut where it is long.
 func short(text string) string {
-	text = clean(strings.ReplaceAll(text, "\n", " "))
+	text = oneLine(text)
 	if len(text) <= shown {
 		return text
 	}
@@ -76,4 +81,10 @@ func short(text string) string {
 		cut--
 	}
 	return fmt.Sprintf("%s… (%d bytes)", text[:cut], len(text))
+}
+
+// oneLine is a text that somebody else has written, without what would begin a line or a
+// column.
+func oneLine(text string) string {
+	return clean(strings.NewReplacer("\n", " ", "\t", " ").Replace(text))
 }

@@ -9,16 +9,20 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/vespiary/vespiary/abi"
+	"github.com/vespiary/vespiary/host"
 	"github.com/vespiary/vespiary/host/internal/project"
 	"github.com/vespiary/vespiary/host/internal/runtime/wasm"
 )
 
 func (r *runner) inspectCommand() *cobra.Command {
+	var agent string
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "inspect FILE|builtin:NAME",
-		Short: "Print what a module is and the most that it can ever ask for",
-		Args:  arguments,
+		Short: "Print what a module is, the most that it can ever ask for, and what it could do here",
+		Long: `Print what a module is and the most that it can ever ask for. Where agents of the
+configuration run it, print what each could do here today, as the policies are.`,
+		Args: arguments,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			b, err := r.module(args[0])
 			if err != nil {
@@ -31,13 +35,20 @@ func (r *runner) inspectCommand() *cobra.Command {
 			i := inspection{Digest: fmt.Sprintf("sha256:%x", sha256.Sum256(b)), Size: len(b), Manifest: m.Manifest, Ceiling: m.Ceiling(), module: m}
 			i.fill()
 			i.Image = imageOf(r.app.Image(cmd.Context(), b))
+			if i.Reach, err = r.reachOf(cmd.Context(), args[0], i.Digest, agent); err != nil {
+				return fmt.Errorf("inspect %s: %w", args[0], err)
+			}
 			if asJSON {
 				return r.json(i)
 			}
 			i.print(r.out)
+			for _, could := range i.Reach {
+				printReach(r.out, could, i.Digest)
+			}
 			return nil
 		},
 	}
+	cmd.Flags().StringVar(&agent, "agent", "", "print what this agent of the configuration could do; else each that runs the module")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print it as JSON")
 	return cmd
 }
@@ -54,6 +65,7 @@ type inspection struct {
 	Foreign  []string      `json:"foreign,omitempty"` // imports that no host of this kind offers
 	Memory   memory        `json:"memory"`
 	Image    Image         `json:"image"`
+	Reach    []host.Reach  `json:"reach,omitempty"` // of the agents that run it
 
 	module *project.Module
 }

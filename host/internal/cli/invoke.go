@@ -18,6 +18,7 @@ const maxInput = 4 << 20
 
 func (r *runner) invokeCommand() *cobra.Command {
 	var session string
+	var task taskFlags
 	var stream, asJSON bool
 	cmd := &cobra.Command{
 		Use:   "invoke AGENT TEXT",
@@ -32,7 +33,8 @@ command may be stopped: the turn goes on.`,
 				return err
 			}
 			v := &turnView{runner: r, stream: stream, json: asJSON}
-			for e, err := range r.invoke(cmd.Context(), args[0], text, session) {
+			m := message{Content: text, Session: session, Task: task.body()}
+			for e, err := range r.send(cmd.Context(), args[0], m) {
 				if err != nil {
 					return fmt.Errorf("invoke %s: %w", args[0], err)
 				}
@@ -44,6 +46,7 @@ command may be stopped: the turn goes on.`,
 		},
 	}
 	cmd.Flags().StringVar(&session, "session", "", "go on with this session instead of opening one")
+	task.flags(cmd)
 	cmd.Flags().BoolVar(&stream, "stream", false, "print the answer as it is written")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print the turn as JSON; with --stream each event, one a line")
 	return cmd

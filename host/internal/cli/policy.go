@@ -2,11 +2,8 @@ package cli
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io/fs"
-	"os"
-	"path/filepath"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -14,147 +11,160 @@ import (
 	"github.com/vespiary/vespiary/host/internal/config"
 )
 
-// suggestedFile is where suggestions are added, in the policies' folder.
-const suggestedFile = "suggested.cedar"
-
-// maxDecisions is how many denials a suggestion looks back on.
-const maxDecisions = 200
-
 func (r *runner) policyCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "policy", Short: "Check policies, and have some suggested", Args: arguments, RunE: help}
-	cmd.AddCommand(r.policyCheckCommand(), r.policySuggestCommand())
+	cmd := &cobra.Command{
+		Use:   "policy",
+		Short: "Check, test, explain and change policies, and have some suggested",
+		Args:  arguments,
+		RunE:  help,
+	}
+	cmd.AddCommand(
+		r.policyCheckCommand(), r.policyTestCommand(), r.policyShowCommand(), r.policySchemaCommand(),
+		r.policySetCommand(), r.policyRemoveCommand(),
+		r.policyExplainCommand(), r.policySimulateCommand(), r.policySuggestCommand(),
+	)
 	return cmd
 }
 
 func (r *runner) policyCheckCommand() *cobra.Command {
-	return &cobra.Command{
+	var asJSON bool
+	cmd := &cobra.Command{
 		Use:   "check [DIR]",
 		Short: "Compile and validate the policies of a folder; without one, of the configuration",
-		Args:  arguments,
-		RunE: func(_ *cobra.Command, args []string) error {
-			var dir string
-			if len(args) == 1 {
-				dir = args[0]
-				info, err := os.Stat(dir)
-				if err != nil {
-					return fmt.Errorf("check policies: %w", err)
-				}
-				if !info.IsDir() {
-					return fmt.Errorf("check policies: %s is a file; name its folder, for policies count together", dir)
-				}
-			} else {
-				cfg, err := r.load()
-				if err != nil {
-					return err
-				}
-				dir = cfg.Policies
-			}
-			set, err := r.app.CheckPolicies(dir)
+		Long: `Compile and validate the policies of a folder; without one, of the configuration.
+Where there is a configuration, policies may name the actions of its tools.`,
+		Args: arguments,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			cfg, files, err := r.policiesOf("check policies", args)
 			if err != nil {
 				return err
 			}
-			r.out.linef("%s, all valid: %s", count(set.Policies, "policy", "policies"), set.Digest)
+			set, err := r.app.CheckPolicies(cmd.Context(), cfg, files)
+			if err != nil {
+				return err
+			}
+			checked := host.PolicyCheck{Digest: set.Digest, Policies: set.Policies, Problems: []host.PolicyProblem{}}
+			return r.show(asJSON, checked, func() {
+				r.out.linef("%s, all valid: %s", count(set.Policies, "policy", "policies"), set.Digest)
+			})
+		},
+	}
+	jsonFlag(cmd, &asJSON)
+	return cmd
+}
+
+func (r *runner) policyShowCommand() *cobra.Command {
+	var digest string
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "show [FILE]",
+		Short: "Print which policies decide, or the text of a file of theirs",
+		Args:  arguments,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			cfg, err := r.load()
+			if err != nil {
+				return err
+			}
+			set, err := r.decides(cmd.Context(), cfg, digest)
+			if err != nil {
+				return while("show policies", err)
+			}
+			if len(args) == 1 {
+				return r.policyFile(set, args[0], asJSON)
+			}
+			return r.show(asJSON, set, func() { r.policySet(cfg, set, digest == "") })
+		},
+	}
+	cmd.Flags().StringVar(&digest, "digest", "", "show this set instead, which once decided; the digest is in decisions")
+	jsonFlag(cmd, &asJSON)
+	return cmd
+}
+
+// decides returns the set that decides: that of the running host, else that of the
+// folder. With a digest it is one that the running host has kept.
+func (r *runner) decides(ctx context.Context, cfg *config.Config, digest string) (host.PolicySet, error) {
+	c, err := reach(ctx, cfg)
+	if err != nil {
+		return host.PolicySet{}, err
+	}
+	if c != nil {
+		defer c.Close() //nolint:errcheck // idle connections
+	}
+	switch {
+	case c != nil && digest != "":
+		return c.PolicySet(ctx, digest)
+	case c != nil:
+		return c.Policies(ctx)
+	case digest != "":
+		return host.PolicySet{}, errNotDurable
+	}
+	files, err := configured(cfg)
+	if err != nil {
+		return host.PolicySet{}, err
+	}
+	set, err := r.app.CheckPolicies(ctx, cfg, files)
+	if err == nil && set.Files == nil {
+		set.Files = files
+	}
+	return set, err
+}
+
+// policySet says what a set is made of; active, and what counts besides.
+func (r *runner) policySet(cfg *config.Config, set host.PolicySet, active bool) {
+	r.out.linef("set       %s: %s in %s", set.Digest, count(set.Policies, "policy", "policies"), count(len(set.Files), "file", "files"))
+	if set.Candidate != "" {
+		r.out.linef("candidate %s, which is recorded and has no effect", set.Candidate)
+	}
+	if active && len(cfg.Enforce) > 0 {
+		r.out.linef("enforced  %s, by enforce in %s", clean(strings.Join(cfg.Enforce, ", ")), cfg.File)
+	}
+	for _, f := range set.Files {
+		r.out.linef("file      %s, %s", clean(f.Name), bytesText(int64(len(f.Text))))
+	}
+}
+
+func (r *runner) policyFile(set host.PolicySet, name string, asJSON bool) error {
+	for _, f := range set.Files {
+		if f.Name == name {
+			return r.show(asJSON, f, func() { r.out.text(clean(f.Text)) })
+		}
+	}
+	return fmt.Errorf("show policies: the set has no file %s; vespiary policy show lists them", name)
+}
+
+func (r *runner) policySchemaCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "schema",
+		Short: "Print what policies can talk about, the actions of tools among it",
+		Long: `Print what policies can talk about, as a Cedar schema. Where there is a
+configuration it has an action for each tool, with the types of its arguments.`,
+		Args: arguments,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			text, err := r.schema(cmd.Context())
+			if err != nil {
+				return while("print the schema of policies", err)
+			}
+			r.out.text(clean(text))
 			return nil
 		},
 	}
 }
 
-func (r *runner) policySuggestCommand() *cobra.Command {
-	var last, write bool
-	cmd := &cobra.Command{
-		Use:   "suggest",
-		Short: "Print the narrowest policies that would have allowed what was denied",
-		Long: `Print the narrowest policies that would have allowed what was denied lately. Read
-them: they permit what was asked for, not what is right.`,
-		Args: arguments,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			denied, cfg, err := r.denied(cmd.Context(), last)
-			if err != nil {
-				return fmt.Errorf("suggest policies: %w", err)
-			}
-			if len(denied) == 0 {
-				r.err.linef("vespiary: nothing was denied")
-				return nil
-			}
-			s, err := r.app.Suggest(cfg.Policies, denied)
-			if err != nil {
-				return fmt.Errorf("suggest policies: %w", err)
-			}
-			for _, note := range s.Notes {
-				r.err.linef("vespiary: %s", clean(note))
-			}
-			if s.Policies == "" {
-				return nil
-			}
-			r.out.text(s.Policies)
-			if !write {
-				return nil
-			}
-			return r.addPolicies(cmd.Context(), cfg, s.Policies)
-		},
-	}
-	cmd.Flags().BoolVar(&last, "last", false, "only for the last turn in which something was denied")
-	cmd.Flags().BoolVar(&write, "write", false, "add them to "+suggestedFile+" in the policies' folder")
-	return cmd
-}
-
-// denied returns denials, the newest first; with last, those of the newest one's
-// turn.
-func (r *runner) denied(ctx context.Context, last bool) ([]host.DecisionRecord, *config.Config, error) {
-	s, cfg, err := r.service(ctx)
+func (r *runner) schema(ctx context.Context) (string, error) {
+	cfg, err := r.optional()
 	if err != nil {
-		return nil, nil, err
+		return "", err
 	}
-	defer s.Close() //nolint:errcheck // only read from
-	list, err := s.Decisions(ctx, true, maxDecisions)
-	if err != nil || !last {
-		return list, cfg, err
+	if cfg == nil {
+		return r.app.PolicySchema(ctx, nil)
 	}
-	for i, d := range list {
-		if d.Session != list[0].Session || d.Turn != list[0].Turn {
-			return list[:i], cfg, nil
-		}
-	}
-	return list, cfg, nil
-}
-
-// addPolicies adds text to the file of suggestions, and takes it back if the
-// policies are then not valid. A running host reads them at once.
-func (r *runner) addPolicies(ctx context.Context, cfg *config.Config, text string) error {
-	path := filepath.Join(cfg.Policies, suggestedFile)
-	old, err := os.ReadFile(path)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("add the policies: %w", err)
-	}
-	absent := err != nil
-	added := string(old)
-	if added != "" {
-		added += "\n"
-	}
-	if err := os.WriteFile(path, []byte(added+text), 0o644); err != nil { //nolint:gosec // policies are no secret
-		return fmt.Errorf("add the policies: %w", err)
-	}
-	if _, err := r.app.CheckPolicies(cfg.Policies); err != nil {
-		undo := os.Remove
-		if !absent {
-			undo = func(path string) error { return os.WriteFile(path, old, 0o644) } //nolint:gosec // as it was
-		}
-		return fmt.Errorf("add the policies: they do not fit those in %s: %w", cfg.Policies, errors.Join(err, undo(path)))
-	}
-	r.err.linef("vespiary: added to %s", path)
-	return r.reload(ctx, cfg)
-}
-
-// reload makes the running host, if there is one, read its configuration again.
-func (r *runner) reload(ctx context.Context, cfg *config.Config) error {
-	at, err := find(ctx, cfg)
-	if err != nil || at == nil {
-		return err
-	}
-	c, err := newClient(cfg, at.URL)
-	if err != nil {
-		return err
+	c, err := reach(ctx, cfg)
+	switch {
+	case err != nil:
+		return "", err
+	case c == nil:
+		return r.app.PolicySchema(ctx, cfg)
 	}
 	defer c.Close() //nolint:errcheck // idle connections
-	return c.Reload(ctx)
+	return c.Schema(ctx)
 }

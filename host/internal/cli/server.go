@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/vespiary/vespiary/host"
 	"github.com/vespiary/vespiary/host/internal/config"
 	"github.com/vespiary/vespiary/host/internal/config/strict"
 )
@@ -70,7 +71,7 @@ func (r *runner) ensureKey(ctx context.Context, cfg *config.Config) (made bool, 
 	if _, err := os.Stat(keyFile(cfg)); err == nil {
 		return false, nil
 	}
-	token, err := r.app.CreateKey(ctx, cfg, "cli")
+	_, token, err := r.app.CreateKey(ctx, cfg, host.APIKeySpec{Name: "cli"})
 	if err != nil {
 		return false, fmt.Errorf("make a key for this command: %w", err)
 	}
@@ -89,12 +90,18 @@ func (r *runner) connect(ctx context.Context) (*client, error) {
 	if err != nil {
 		return nil, err
 	}
-	at, err := find(ctx, cfg)
-	if err != nil {
-		return nil, err
+	c, err := reach(ctx, cfg)
+	if err == nil && c == nil {
+		err = fmt.Errorf("reach the host of %s: none is running; start one with vespiary serve", cfg.File)
 	}
-	if at == nil {
-		return nil, fmt.Errorf("reach the host of %s: none is running; start one with vespiary serve", cfg.File)
+	return c, err
+}
+
+// reach returns a client of the running host of the configuration, nil where none runs.
+func reach(ctx context.Context, cfg *config.Config) (*client, error) {
+	at, err := find(ctx, cfg)
+	if err != nil || at == nil {
+		return nil, err
 	}
 	return newClient(cfg, at.URL)
 }
@@ -105,16 +112,23 @@ func (r *runner) service(ctx context.Context) (Service, *config.Config, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	at, err := find(ctx, cfg)
+	c, err := reach(ctx, cfg)
 	if err != nil {
 		return nil, nil, err
 	}
-	if at != nil {
-		c, err := newClient(cfg, at.URL)
-		return c, cfg, err
+	if c != nil {
+		return c, cfg, nil
 	}
 	s, err := r.app.Open(ctx, cfg)
 	return s, cfg, err
+}
+
+// optional reads the configuration, nil where there is none and none was named.
+func (r *runner) optional() (*config.Config, error) {
+	if _, err := os.Stat(r.configFile); errors.Is(err, fs.ErrNotExist) && r.configFile == config.FileName {
+		return nil, nil
+	}
+	return r.load()
 }
 
 // explainLoad says what to do where there is no configuration at all.

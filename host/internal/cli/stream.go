@@ -101,8 +101,20 @@ func problem(data []byte) error {
 // included. When the connection is lost, as by a restart of the host, it goes on
 // where it was: the turn is durable.
 func (r *runner) invoke(ctx context.Context, agent, text, session string) iter.Seq2[host.StreamEvent, error] {
+	return r.send(ctx, agent, message{Content: text, Session: session})
+}
+
+// message is what an agent is sent, and what the task is opened with that it works in.
+type message struct {
+	Content string   `json:"content"`
+	Session string   `json:"session,omitempty"`
+	Task    taskBody `json:"task,omitzero"`
+}
+
+// send is invoke with a task that a person says something of.
+func (r *runner) send(ctx context.Context, agent string, m message) iter.Seq2[host.StreamEvent, error] {
 	return func(yield func(host.StreamEvent, error) bool) {
-		stream, session, err := r.post(ctx, agent, text, session)
+		stream, session, err := r.post(ctx, agent, m)
 		if err != nil {
 			yield(host.StreamEvent{}, err)
 			return
@@ -125,12 +137,12 @@ func (r *runner) invoke(ctx context.Context, agent, text, session string) iter.S
 }
 
 // post gives an agent a message and returns the stream of its turn with the session.
-func (r *runner) post(ctx context.Context, agent, text, session string) (io.ReadCloser, string, error) {
+func (r *runner) post(ctx context.Context, agent string, m message) (io.ReadCloser, string, error) {
 	c, err := r.connect(ctx)
 	if err != nil {
 		return nil, "", err
 	}
-	body, err := json.Marshal(map[string]string{"content": text, "session": session})
+	body, err := json.Marshal(m)
 	if err != nil {
 		return nil, "", err
 	}

@@ -24,7 +24,7 @@ const (
 
 	literalSecret = `a secret does not belong in this file; write "${env:NAME}" or "${file:PATH}"`
 
-	pluginForms = `builtin:NAME, the path of a .wasm file, a name of the registry, or sha256:DIGEST`
+	pluginForms = `builtin:NAME, the path of a .wasm file, a name of the registry, sha256:DIGEST, or external for an agent elsewhere`
 )
 
 var (
@@ -62,6 +62,8 @@ func check(c *Config, r *strict.Report) {
 	for name, w := range c.Webhooks {
 		k.webhook("webhooks."+name, w)
 	}
+	k.policies()
+	k.identity()
 	k.money()
 }
 
@@ -97,7 +99,8 @@ func (k checker) limits() {
 func (k checker) names() {
 	for section, names := range map[string][]string{
 		"models": keys(k.Models), "tools": keys(k.Tools), "folders": keys(k.Folders), "agents": keys(k.Agents),
-		"webhooks": keys(k.Webhooks),
+		"webhooks": keys(k.Webhooks), "groups": keys(k.Groups),
+		"identity.issuers": keys(k.Identity.Issuers), "identity.peers": keys(k.Identity.Peers),
 	} {
 		for _, name := range names {
 			if !nameForm.MatchString(name) {
@@ -170,6 +173,8 @@ func (k checker) tool(path string, t Tool) {
 		k.Addf(path, "give one of plugin and mcp")
 	case t.MCP != "" && !isURL(t.MCP):
 		k.Addf(path+".mcp", "expected a URL such as https://mcp.example.com/mcp")
+	case t.Plugin == PluginExternal:
+		k.Addf(path+".plugin", "only an agent can be external; name a plugin, or the MCP server of the tools")
 	case t.Plugin != "":
 		k.plugin(path+".plugin", t.Plugin)
 	}
@@ -184,6 +189,7 @@ func (k checker) tool(path string, t Tool) {
 
 func (k checker) agent(path string, a Agent) {
 	k.plugin(path+".plugin", a.Plugin)
+	k.external(path, a)
 	if a.Model != "" {
 		k.known(path+".model", "model", a.Model, keys(k.Models))
 	}

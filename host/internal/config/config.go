@@ -3,6 +3,8 @@ package config
 import (
 	"encoding/json"
 	"time"
+
+	"github.com/vespiary/vespiary/host/internal/config/strict"
 )
 
 // FileName is the name of the configuration in a project's folder.
@@ -13,23 +15,31 @@ const FileName = "vespiary.yaml"
 type Config struct {
 	File string `yaml:"-"` // as it was named to Load or Parse
 
-	Version   int                `yaml:"version,required"`
-	Listen    string             `yaml:"listen"`   // host:port; 127.0.0.1:7070 when absent
-	Data      string             `yaml:"data"`     // folder; ./data when absent
-	Policies  string             `yaml:"policies"` // folder; ./policies when absent
-	Edge      bool               `yaml:"edge"`     // a small machine: less memory for caches and pools
-	Hosts     []string           `yaml:"hosts"`    // names by which clients reach it, where a proxy stands in front
-	TLS       *TLS               `yaml:"tls"`
-	Models    map[string]Model   `yaml:"models"`
-	Tools     map[string]Tool    `yaml:"tools"`
-	Folders   map[string]Folder  `yaml:"folders"`
-	Agents    map[string]Agent   `yaml:"agents"`
-	Approvals Approvals          `yaml:"approvals"`
-	Webhooks  map[string]Webhook `yaml:"webhooks"`
-	Limits    Limits             `yaml:"limits"`
-	HTTP      HTTP               `yaml:"http"`
-	Telemetry Telemetry          `yaml:"telemetry"`
-	Metrics   Metrics            `yaml:"metrics"`
+	Version   int               `yaml:"version,required"`
+	Listen    string            `yaml:"listen"`    // host:port; 127.0.0.1:7070 when absent
+	Data      string            `yaml:"data"`      // folder; ./data when absent
+	Policies  string            `yaml:"policies"`  // folder; ./policies when absent
+	Candidate string            `yaml:"candidate"` // folder of policies that are tried and have no effect; none when absent
+	Enforce   strict.List       `yaml:"enforce"`   // sets of ready-made policies to put into effect: flow
+	Edge      bool              `yaml:"edge"`      // a small machine: less memory for caches and pools
+	Hosts     []string          `yaml:"hosts"`     // names by which clients reach it, where a proxy stands in front
+	TLS       *TLS              `yaml:"tls"`
+	Models    map[string]Model  `yaml:"models"`
+	Tools     map[string]Tool   `yaml:"tools"`
+	Folders   map[string]Folder `yaml:"folders"`
+	Agents    map[string]Agent  `yaml:"agents"`
+	Identity  Identity          `yaml:"identity"`
+	// Groups lists the users of each group. A user of an issuer or peer is NAME@ISSUER or
+	// NAME@PEER; commands on this machine are the user local.
+	// When absent, there is the group operators with that user.
+	Groups    map[string][]string `yaml:"groups"`
+	Audit     Audit               `yaml:"audit"`
+	Approvals Approvals           `yaml:"approvals"`
+	Webhooks  map[string]Webhook  `yaml:"webhooks"`
+	Limits    Limits              `yaml:"limits"`
+	HTTP      HTTP                `yaml:"http"`
+	Telemetry Telemetry           `yaml:"telemetry"`
+	Metrics   Metrics             `yaml:"metrics"`
 }
 
 // TLS names the PEM files of a certificate chain and its key.
@@ -77,8 +87,12 @@ type Folder struct {
 	ReadOnly *bool  `yaml:"readonly"`
 }
 
+// PluginExternal is the plugin of an agent that is a program elsewhere, which calls with
+// the token of a task. It runs nothing, so it has neither Options nor MaxSteps.
+const PluginExternal = "external"
+
 // Agent is an agent under a name. Plugin is builtin:NAME, the path of a .wasm
-// file, a name of the registry, or a digest sha256:….
+// file, a name of the registry, a digest sha256:…, or PluginExternal.
 type Agent struct {
 	Plugin       string          `yaml:"plugin,required"`
 	Description  string          `yaml:"description"`

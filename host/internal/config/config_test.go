@@ -78,9 +78,9 @@ func TestParse(t *testing.T) {
 		Version:  1,
 		Listen:   "0.0.0.0:7070",
 		Data:     "/srv/nest/state",
-		Policies: "/etc/vespiary/policies",
-		Edge:     true,
-		TLS:      &config.TLS{Cert: "/srv/nest/tls/cert.pem", Key: "/srv/nest/tls/key.pem"},
+		Policies: "/etc/vespiary/policies", Candidate: "/srv/nest/next", Enforce: strict.List{"flow"},
+		Edge: true,
+		TLS:  &config.TLS{Cert: "/srv/nest/tls/cert.pem", Key: "/srv/nest/tls/key.pem"},
 		Models: map[string]config.Model{
 			"main": {
 				Provider: "openai", Model: "gpt-5-mini",
@@ -114,7 +114,30 @@ func TestParse(t *testing.T) {
 				Plugin:       "sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef",
 				Instructions: config.Instructions{Text: "Be brief.\nBe kind.\n"},
 			},
+			"elsewhere": {
+				Plugin: config.PluginExternal, Model: "main", Instructions: config.Instructions{Text: "Be elsewhere."},
+				Tools: []string{"hello"}, Folders: []string{"docs"}, Roles: []string{"helpdesk"}, Budget: config.Budget{Calls: 10},
+			},
 		},
+		Identity: config.Identity{
+			Audience: "https://nest.example.com",
+			Issuers: map[string]config.Issuer{
+				"corp": {
+					Issuer: "https://login.example.com/realms/corp/", Audience: "vespiary",
+					User: "email", Name: "nickname", Groups: "roles", Claims: []string{"department", "scope"}, Tenant: "acme",
+					Algorithms: []string{"ES256", "EdDSA"}, TrustGroups: true,
+				},
+				"dev": {Issuer: "http://localhost:8080/realms/dev"},
+			},
+			Peers: map[string]config.Peer{
+				"partner": {Issuer: "https://partner.example.com", JWKS: "https://keys.example.com/jwks", Tenant: "acme"},
+				"sister":  {Issuer: "https://sister.example.com"},
+			},
+		},
+		Groups: map[string][]string{
+			"operators": {"local", "ann@corp", "o'neil@partner@sister"}, "auditors": {"bob@example.com"},
+		},
+		Audit:     config.Audit{Checkpoint: "/srv/nest/audit.checkpoint"},
 		Approvals: config.Approvals{Expire: 72 * time.Hour},
 		Webhooks: map[string]config.Webhook{
 			"ops":   {Secrets: make([]config.Secret, 2), On: []string{"waiting", "approval", "failed", "parked", "unknown"}},
@@ -144,7 +167,7 @@ func TestDefaults(t *testing.T) {
 		File: "nest/vespiary.yaml", Version: 1, Listen: "127.0.0.1:7070", Data: "nest/data", Policies: "nest/policies",
 		Approvals: config.Approvals{Expire: 24 * time.Hour}, Limits: config.Limits{Patience: 10 * time.Second},
 	}
-	if diff := cmp.Diff(want, c); diff != "" {
+	if diff := cmp.Diff(want, c, cmpopts.IgnoreTypes(config.Secret{})); diff != "" || !c.Audit.Key.IsZero() {
 		t.Error(diff)
 	}
 	// A default stands beside the keys that are given, and where all guests have no limit,
@@ -219,6 +242,7 @@ models:
 webhooks:
   one: {url: "https://${env:VESPIARY_TEST_KEY}.example/?token=${file:token}", secret: "${file:token}"}
   two: {url: "https://hush.example/", secrets: ["${env:VESPIARY_TEST_KEY}", "${file:./token}"]}
+audit: {key: "${file:./token}"}
 `))
 	if err != nil {
 		t.Fatal(err)
@@ -239,6 +263,7 @@ webhooks:
 		{c.Webhooks["two"].URL, "https://hush.example/", ""},
 		{c.Webhooks["two"].Secrets[0], "from-env", ""},
 		{c.Webhooks["two"].Secrets[1], "from-file", ""},
+		{c.Audit.Key, "from-file", ""},
 	} {
 		got, err := tc.secret.Resolve()
 		if got != tc.want || (err != nil) != (tc.fail != "") || err != nil && !strings.Contains(err.Error(), tc.fail) {

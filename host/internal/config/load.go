@@ -60,7 +60,8 @@ func parse(name string, data []byte) (*Config, *strict.Report) {
 // resolve makes every path begin at dir instead of the file's folder.
 func (c *Config) resolve(dir string) {
 	c.Data = absolute(dir, c.Data)
-	c.Policies = absolute(dir, c.Policies)
+	c.Policies, c.Candidate = absolute(dir, c.Policies), absolute(dir, c.Candidate)
+	c.Audit.Key.dir, c.Audit.Checkpoint = dir, absolute(dir, c.Audit.Checkpoint)
 	if c.TLS != nil {
 		c.TLS.Cert, c.TLS.Key = absolute(dir, c.TLS.Cert), absolute(dir, c.TLS.Key)
 	}

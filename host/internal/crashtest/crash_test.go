@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/vespiary/vespiary/host"
 	"github.com/vespiary/vespiary/host/internal/app"
 	"github.com/vespiary/vespiary/host/internal/config"
 	"github.com/vespiary/vespiary/host/internal/project"
@@ -118,7 +119,7 @@ func newKiller(t *testing.T, world string) *killer {
 		t.Fatal(err)
 	}
 	files := map[string]string{config.FileName: fmt.Sprintf(configuration, world), "policies/clerk.cedar": policies}
-	for _, name := range []string{"agents.cedar", "approvals.cedar", "files.cedar"} {
+	for _, name := range []string{"agents.cedar", "approvals.cedar", "files.cedar", "people.cedar"} {
 		f, err := cedar.Starter().Open(name)
 		if err != nil {
 			t.Fatal(err)
@@ -145,7 +146,7 @@ func newKiller(t *testing.T, world string) *killer {
 	if err := os.MkdirAll(cfg.Data, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	key, err := app.App{}.CreateKey(t.Context(), cfg, "crash")
+	_, key, err := app.App{}.CreateKey(t.Context(), cfg, host.APIKeySpec{Name: "crash"})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -56,7 +56,6 @@ func (t *Turn) approve(ctx context.Context, c *host.Call, f *flight, limit time.
 		}
 		return t.refuse(ctx, c, refusal)
 	}
-	c.Evidence = nil
 	if err := t.intend(ctx, c); err != nil {
 		return Delivered{}, nil, err
 	}

@@ -2,6 +2,7 @@ package gate
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/vespiary/vespiary/abi"
 	"github.com/vespiary/vespiary/host"
+	"github.com/vespiary/vespiary/host/store"
 	"github.com/vespiary/vespiary/policy"
 )
 
@@ -38,7 +40,7 @@ func (t *Turn) classify(ctx context.Context, c *host.Call) (time.Duration, *abi.
 	if refusal != nil {
 		return 0, refusal
 	}
-	c.Ask = t.asker(c)
+	c.Ask, c.Could, c.Left = t.asker(c), t.could(c), t.Left()
 	class, err := capability.Classify(ctx, c)
 	if err == nil {
 		if c.Class = class; class.Child != nil && c.Resume != nil {
@@ -59,11 +61,36 @@ func (t *Turn) asker(c *host.Call) func(context.Context, host.Class) error {
 	return func(ctx context.Context, class host.Class) error {
 		d, r := t.decide(ctx, c, class)
 		if d.Allowed {
-			return nil
+			return t.permitted(ctx, c, class, d, r)
 		}
-		c.Class, c.Allowed, c.Evidence = class, d, t.evidence(r)
+		c.Class, c.Allowed, c.Asked = class, d, r
 		return denial(c.Name, class, d)
 	}
+}
+
+// permitted records what a call was allowed before it could be decided itself, durably.
+func (t *Turn) permitted(ctx context.Context, c *host.Call, class host.Class, d policy.Decision, asked *policy.Request) error {
+	if err := t.noteDecision(ctx, c, class, d, asked); err != nil {
+		return &Fatal{Err: err}
+	}
+	if err := t.opt.Journal.Commit(ctx); err != nil {
+		return &Fatal{Err: err}
+	}
+	return nil
+}
+
+// noteDecision records a decision that is part of a call and not the call's own.
+func (t *Turn) noteDecision(ctx context.Context, c *host.Call, class host.Class, d policy.Decision, asked *policy.Request) error {
+	r := t.decided(ctx, c, class, d, asked)
+	return t.note(ctx, r, func(ops ...store.Op) error {
+		d.Candidate = nil // the audit has it
+		body := host.Intent{
+			Name: c.Name, Hash: c.Digest, Action: class.Action, Resource: class.Resource.UID, Kind: class.Kind,
+			Run: c.Run.ID, Module: c.Run.Module, Decision: d, Flow: t.Label(), Audit: r.ID,
+		}
+		_, err := t.opt.Journal.Append(ctx, host.Entry{Kind: host.EntryDecision, Turn: c.Run.Turn, Path: c.Path}, body, nil, ops...)
+		return err
+	})
 }
 
 // envelope takes the reserved keys out of the request.
@@ -101,62 +128,79 @@ func (t *Turn) authorize(ctx context.Context, c *host.Call) *abi.Error {
 	if over := t.reserve(c); over != nil {
 		return over
 	}
-	var r *policy.Request
-	c.Allowed, r = t.decide(ctx, c, c.Class)
+	c.Allowed, c.Asked = t.decide(ctx, c, c.Class)
 	if c.Allowed.Allowed {
 		return nil
 	}
-	t.release(c.Class.Tokens)
-	c.Evidence = t.evidence(r)
+	t.release(c)
 	return denial(c.Name, c.Class, c.Allowed)
 }
 
-// evidence asks the policy engine to put a request down, where it can.
-func (t *Turn) evidence(r *policy.Request) json.RawMessage {
-	engine, ok := t.gate.opt.Policy.(interface {
-		Evidence(r *policy.Request) json.RawMessage
-	})
-	if !ok {
-		return nil
-	}
-	return engine.Evidence(r)
-}
-
-// decide evaluates the whole chain: the run itself, then each one it acts for. It
-// returns the request that the decision answers.
+// decide asks policy about the run and all that it acts for. It returns the request that
+// the decision answers. What acts in a task that is over is denied whatever policies say.
 func (t *Turn) decide(ctx context.Context, c *host.Call, class host.Class) (policy.Decision, *policy.Request) {
-	var last policy.Decision
 	r := &policy.Request{
-		Action:   policy.UID{Type: "Action", ID: class.Action},
-		Resource: class.Resource.UID,
-		Context:  t.context(c, class),
+		Principal: policy.UID{Type: "Run", ID: c.Run.ID}, Action: policy.UID{Type: "Action", ID: class.Action},
+		Resource: class.Resource.UID, Known: c.Run.Known, Context: t.context(c, class),
 		Entities: append(slices.Clone(class.Entities), class.Resource),
 	}
-	var lifted policy.Decision // a denial that a person may lift, if nobody denies for good
-	for run := c.Run; run != nil; run = run.Parent {
-		r.Principal, r.Known = policy.UID{Type: "Run", ID: run.ID}, run.Known
-		if last = t.gate.opt.Policy.Authorize(ctx, r); !last.Allowed && last.Approval == "" {
-			return last, r
-		}
-		if !last.Allowed && lifted.Approval == "" {
-			lifted = last
-		}
+	if why := cmp.Or(class.Deny, t.bind(ctx, c.Run, r)); why != "" {
+		return policy.Decision{Errors: []string{why}}, r
 	}
-	if lifted.Approval != "" {
-		return lifted, r
+	return t.gate.opt.Policy.Authorize(ctx, r), r
+}
+
+// bind adds the chain of a run to a request, with the tasks of its links as they stand. It
+// returns why nothing may be done in them.
+func (t *Turn) bind(ctx context.Context, run *host.Run, r *policy.Request) string {
+	var last *host.Standing
+	for ; run != nil; run = run.Parent {
+		hop := policy.Hop{Principal: policy.UID{Type: "Run", ID: run.ID}}
+		if t.opt.Tasks != nil {
+			if last == nil || last.Task.ID != run.Task {
+				s, err := t.opt.Tasks.Standing(ctx, run.Tenant, run.Session, run.Task)
+				if err != nil {
+					return "task " + run.Task + " cannot be looked up: " + err.Error()
+				}
+				if !s.Live(t.gate.opt.Now()) {
+					return "task " + run.Task + " is over, and with it all that it was granted"
+				}
+				r.Entities = append(r.Entities, s.Entity)
+				last = s
+			}
+			hop.Grants = last.Grants
+		}
+		r.Chain = append(r.Chain, hop)
 	}
-	return last, r
+	return ""
+}
+
+// could returns the function by which a capability finds out what a run could ever be
+// allowed.
+func (t *Turn) could(c *host.Call) func(context.Context, host.Class) bool {
+	engine, ok := t.gate.opt.Policy.(interface {
+		Could(ctx context.Context, r *policy.Request) bool
+	})
+	if !ok {
+		return func(context.Context, host.Class) bool { return true }
+	}
+	return func(ctx context.Context, class host.Class) bool {
+		r := &policy.Request{
+			Principal: policy.UID{Type: "Run", ID: c.Run.ID}, Action: policy.UID{Type: "Action", ID: class.Action},
+			Resource: class.Resource.UID, Known: c.Run.Known,
+			Entities: append(slices.Clone(class.Entities), class.Resource),
+		}
+		return t.bind(ctx, c.Run, r) == "" && engine.Could(ctx, r)
+	}
 }
 
 func (t *Turn) context(c *host.Call, class host.Class) map[string]any {
-	var chain []policy.UID
-	for run := c.Run; run != nil; run = run.Parent {
-		chain = append(chain, policy.UID{Type: "Run", ID: run.ID})
-	}
+	chain, agents := chainAndAgents(c.Run)
 	out := map[string]any{
 		"now":        t.gate.opt.Now(),
-		"flow":       t.flow(c, class.Recipient),
+		"flow":       t.flow(c, class),
 		"chain":      chain,
+		"agents":     agents,
 		"left":       t.left(),
 		"path":       c.Path,
 		"argsDigest": c.Digest,
@@ -166,6 +210,17 @@ func (t *Turn) context(c *host.Call, class host.Class) map[string]any {
 	}
 	maps.Copy(out, class.Context)
 	return out
+}
+
+// chainAndAgents are a run and all that it acts for, and the agents of these.
+func chainAndAgents(run *host.Run) (chain, agents []policy.UID) {
+	for ; run != nil; run = run.Parent {
+		chain = append(chain, policy.UID{Type: "Run", ID: run.ID})
+		if agent := (policy.UID{Type: "Agent", ID: run.Agent.Name}); !slices.Contains(agents, agent) {
+			agents = append(agents, agent)
+		}
+	}
+	return chain, agents
 }
 
 func denial(name string, class host.Class, d policy.Decision) *abi.Error {
@@ -179,6 +234,8 @@ func denial(name string, class host.Class, d policy.Decision) *abi.Error {
 	}
 	about := class.Action + " on " + class.Resource.UID.Type + " " + class.Resource.UID.ID
 	switch {
+	case d.Set == "" && len(d.Errors) > 0: // no policy was asked
+		e.Message = name + " is denied: " + d.Errors[0]
 	case len(d.Errors) > 0:
 		e.Message = name + " is denied: a policy could not be evaluated for " + about
 	case len(ids) > 0:

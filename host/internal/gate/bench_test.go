@@ -16,7 +16,7 @@ func BenchmarkCall(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	w.policy.Replace(starter)
+	w.policy.Replace(starter, nil)
 	_, g := w.begin(gate.TurnOptions{})
 	request := []byte(`{"path":"notes/today.md"}`)
 	w.caps["read"].(*capability).perform = func(context.Context, *host.Call) (host.Output, error) {

@@ -11,17 +11,28 @@ var unlimited = &policy.Shared{Value: map[string]any{"tokens": int64(-1), "usdMi
 
 // left is what the task may still use; -1 is without limit.
 func (t *Turn) left() any {
-	b := t.opt.Budget
-	if b.Tokens == 0 && b.CostMicros == 0 && b.Calls == 0 {
+	l := t.Left()
+	if l == (host.Left{Tokens: -1, CostMicros: -1, Calls: -1}) {
 		return unlimited
 	}
+	return map[string]any{"tokens": l.Tokens, "usdMicros": l.CostMicros, "calls": l.Calls}
+}
+
+// Left is what the turn may still use, without what calls under way hold back.
+func (t *Turn) Left() host.Left {
+	b := t.opt.Budget
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return map[string]any{
-		"tokens":    remaining(b.Tokens, t.used.InputTokens+t.used.OutputTokens+t.reserved),
-		"usdMicros": remaining(b.CostMicros, t.used.CostMicros),
-		"calls":     remaining(b.Calls, t.calls),
+	return host.Left{
+		Tokens:     remaining(b.Tokens, t.tokens()),
+		CostMicros: remaining(b.CostMicros, t.used.CostMicros+t.reserved.CostMicros),
+		Calls:      remaining(b.Calls, t.calls+t.reserved.Calls),
 	}
+}
+
+// tokens are those used and held back. The caller holds mu.
+func (t *Turn) tokens() int64 {
+	return t.used.InputTokens + t.used.OutputTokens + t.reserved.Tokens
 }
 
 func remaining(limit, used int64) int64 {
@@ -31,22 +42,36 @@ func remaining(limit, used int64) int64 {
 	return max(0, limit-used)
 }
 
-// reserve holds the call's estimate back from the budget until release.
+// reserve holds the call's estimate and what it hands on back from the budget until
+// release.
 func (t *Turn) reserve(c *host.Call) *abi.Error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	b := t.opt.Budget
+	b, want := t.opt.Budget, c.Class.Tokens+c.Class.Share.Tokens
 	switch {
 	case c.Name == CallReply: // whatever is used up, the caller may be told
-	case b.Calls > 0 && t.calls >= b.Calls:
+	case b.Calls > 0 && t.calls+t.reserved.Calls+c.Class.Share.Calls >= b.Calls:
 		return overBudget("calls")
-	case c.Class.Tokens > 0 && b.Tokens > 0 && t.used.InputTokens+t.used.OutputTokens+t.reserved+c.Class.Tokens > b.Tokens:
+	case want > 0 && b.Tokens > 0 && t.tokens()+want > b.Tokens:
 		return overBudget("tokens")
-	case c.Class.Tokens > 0 && b.CostMicros > 0 && t.used.CostMicros >= b.CostMicros:
+	case (want > 0 || c.Class.Share.CostMicros > 0) && b.CostMicros > 0 && t.overspends(b.CostMicros, c.Class.Share.CostMicros):
 		return overBudget("money")
 	}
-	t.reserved += c.Class.Tokens
+	t.hold(c, 1)
 	return nil
+}
+
+// overspends tells whether nothing is left of a budget of money, or less than a share.
+func (t *Turn) overspends(limit, share int64) bool {
+	used := t.used.CostMicros + t.reserved.CostMicros
+	return used >= limit || used+share > limit
+}
+
+// hold changes what is held back by what a call asks for, once or minus once.
+func (t *Turn) hold(c *host.Call, times int64) {
+	t.reserved.Tokens += times * (c.Class.Tokens + c.Class.Share.Tokens)
+	t.reserved.CostMicros += times * c.Class.Share.CostMicros
+	t.reserved.Calls += times * c.Class.Share.Calls
 }
 
 // refusedCalls is how many calls beyond its budget a guest may make, to see that the
@@ -64,10 +89,10 @@ func (t *Turn) runaway() error {
 	return overBudget("calls")
 }
 
-func (t *Turn) release(tokens int64) {
+func (t *Turn) release(c *host.Call) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.reserved -= tokens
+	t.hold(c, -1)
 }
 
 func overBudget(what string) *abi.Error {

@@ -128,13 +128,13 @@ func (t *Turn) intend(ctx context.Context, c *host.Call) error {
 	if c.Class.Action == "" { // it was refused before it could be classified
 		return nil
 	}
-	e, err := t.opt.Journal.Append(ctx, host.Entry{Kind: host.EntryIntent, Turn: c.Run.Turn, Path: c.Path}, host.Intent{
-		Name: c.Name, Hash: c.Digest, Key: c.Key, Attempt: c.Attempt,
-		Action: c.Class.Action, Resource: c.Class.Resource.UID, Detail: c.Class.Resource.UID.ID,
-		Kind: c.Class.Kind, Recovery: recoveryOf(c),
-		Run: c.Run.ID, Module: c.Run.Module, Decision: c.Allowed, Flow: t.Label(), Child: c.Class.Child,
-		Evidence: c.Evidence, Approval: approvedBy(c),
-	}, c.Request)
+	var e host.Entry
+	r := t.decided(ctx, c, c.Class, c.Allowed, c.Asked)
+	err := t.note(ctx, r, func(ops ...store.Op) (err error) {
+		e, err = t.opt.Journal.Append(ctx, host.Entry{Kind: host.EntryIntent, Turn: c.Run.Turn, Path: c.Path}, t.intent(c, r.ID), c.Request, ops...)
+		return err
+	})
+	c.Audited = r.ID
 	if c.Begun.IsZero() {
 		c.Begun = e.Time
 	}
@@ -142,6 +142,18 @@ func (t *Turn) intend(ctx context.Context, c *host.Call) error {
 		return err
 	}
 	return t.opt.Journal.Commit(ctx)
+}
+
+func (t *Turn) intent(c *host.Call, audit string) host.Intent {
+	d := c.Allowed
+	d.Candidate = nil // the audit has it
+	return host.Intent{
+		Name: c.Name, Hash: c.Digest, Key: c.Key, Attempt: c.Attempt,
+		Action: c.Class.Action, Resource: c.Class.Resource.UID, Detail: c.Class.Resource.UID.ID,
+		Kind: c.Class.Kind, Recovery: recoveryOf(c),
+		Run: c.Run.ID, Module: c.Run.Module, Decision: d, Flow: t.Label(), Child: c.Class.Child,
+		Audit: audit, Approval: approvedBy(c),
+	}
 }
 
 func recoveryOf(c *host.Call) abi.Recovery {
@@ -162,7 +174,7 @@ func (t *Turn) refuse(ctx context.Context, c *host.Call, refusal *abi.Error) (De
 const defaultLimit = 10 * time.Minute
 
 func (t *Turn) perform(ctx context.Context, c *host.Call, limit time.Duration) (Delivered, *host.Outcome, error) {
-	defer t.release(c.Class.Tokens)
+	defer t.release(c)
 	if t.rehearses(c) {
 		return t.refuse(ctx, c, &abi.Error{Code: abi.CodeUnavailable, Message: c.Name + " is allowed, and is not performed in a rehearsal"})
 	}
@@ -247,7 +259,7 @@ func (t *Turn) record(ctx context.Context, c *host.Call, kind host.EntryKind, r 
 	if r.Error == nil && len(r.OK) == 0 {
 		r.OK = json.RawMessage("{}")
 	}
-	o := host.Outcome{Name: c.Name, Hash: c.Digest, Code: codeOf(r.Error), Usage: out.Usage, Took: took, Label: t.labelOf(r, out), Consumes: out.Consumes, Refused: out.Refused}
+	o := host.Outcome{Name: c.Name, Hash: c.Digest, Code: codeOf(r.Error), Usage: out.Usage, Took: took, Label: t.labelOf(r, out), Consumes: out.Consumes, Refused: out.Refused, Calls: out.Calls}
 	b, err := json.Marshal(r)
 	if err != nil {
 		r = abi.Result{Error: &abi.Error{Code: abi.CodeInternal, Message: c.Name + " gave a result that is not JSON"}}
@@ -262,7 +274,11 @@ func (t *Turn) record(ctx context.Context, c *host.Call, kind host.EntryKind, r 
 			return Delivered{}, nil, err
 		}
 	}
-	e, err := t.opt.Journal.Append(ctx, host.Entry{Kind: kind, Turn: c.Run.Turn, Path: c.Path}, o, b, out.Ops...)
+	var e host.Entry
+	err = t.note(ctx, t.outcome(c, &o, b, took), func(ops ...store.Op) (err error) {
+		e, err = t.opt.Journal.Append(ctx, host.Entry{Kind: kind, Turn: c.Run.Turn, Path: c.Path}, o, b, append(ops, out.Ops...)...)
+		return err
+	})
 	if err != nil {
 		return Delivered{}, nil, err
 	}

@@ -51,7 +51,11 @@ func (t *Turn) mayEmit(ctx context.Context, c *host.Call, request []byte) error 
 	if err != nil {
 		return err
 	}
-	if d, _ := t.decide(ctx, c, class); !d.Allowed {
+	d, asked := t.decide(ctx, c, class)
+	if err := t.noteDecision(ctx, c, class, d, asked); err != nil { // durable with what it lets out
+		return &Fatal{Err: err}
+	}
+	if !d.Allowed {
 		return denial(abi.CallEmit, class, d)
 	}
 	return nil

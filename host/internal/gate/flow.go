@@ -8,49 +8,8 @@ import (
 	"github.com/vespiary/vespiary/policy"
 )
 
-// meet is the label of a value made of two others: as trusted as the less trusted,
-// readable by who may read both.
-func meet(a, b abi.Label) abi.Label {
-	out := abi.Label{Integrity: min(a.Integrity, b.Integrity), Public: a.Public && b.Public}
-	switch {
-	case out.Public:
-	case a.Public:
-		out.Readers = b.Readers
-	case b.Public:
-		out.Readers = a.Readers
-	default:
-		for _, r := range a.Readers {
-			if slices.Contains(b.Readers, r) {
-				out.Readers = append(out.Readers, r)
-			}
-		}
-	}
-	out.Sources = union(a.Sources, b.Sources)
-	return out
-}
-
 func same(a, b abi.Label) bool {
 	return a.Integrity == b.Integrity && a.Public == b.Public && slices.Equal(a.Readers, b.Readers) && slices.Equal(a.Sources, b.Sources)
-}
-
-// maxSources bounds the sources that a label names; "…" stands for the rest.
-const maxSources = 16
-
-func union(a, b []string) []string {
-	out := slices.Clone(a)
-	for _, s := range b {
-		if slices.Contains(out, s) {
-			continue
-		}
-		if len(out) == maxSources-1 {
-			return append(out, "…")
-		}
-		if len(out) >= maxSources {
-			return out
-		}
-		out = append(out, s)
-	}
-	return out
 }
 
 // labelOf is the label that a result brings into the session. The host's own words,
@@ -65,39 +24,55 @@ func (t *Turn) labelOf(r abi.Result, out host.Output) abi.Label {
 	}
 	for pointer, part := range out.Labels {
 		if pointer != "" {
-			l = meet(l, part)
+			l = l.Meet(part)
 		}
 	}
 	return l
 }
 
-// flow is context.flow. The whole session carries one label, so the context that
-// chose a call and its arguments all have it, and calls share it until it changes.
-func (t *Turn) flow(c *host.Call, recipients []string) *policy.Shared {
+// flow is context.flow. The whole session carries one label, which is that of the context
+// that chose a call; its arguments have it too, unless the user's own words name them.
+// Calls share it until it changes.
+func (t *Turn) flow(c *host.Call, class host.Class) *policy.Shared {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if len(recipients) > 0 {
-		return &policy.Shared{Value: flowOf(t.label, c.Run.Owner, recipients)}
+	if len(class.Recipient) > 0 || t.label.Integrity < abi.Trusted && (class.Control != nil || class.Data != nil) {
+		return &policy.Shared{Value: t.flowFor(c.Run.Owner, class)}
 	}
 	if t.flowOf == nil {
-		t.flowOf = &policy.Shared{Value: flowOf(t.label, c.Run.Owner, []string{})}
+		t.flowOf = &policy.Shared{Value: t.flowFor(c.Run.Owner, host.Class{})}
 	}
 	return t.flowOf
 }
 
-func flowOf(l abi.Label, owner string, recipients []string) map[string]any {
+// flowFor makes context.flow for a class. The caller holds mu.
+func (t *Turn) flowFor(owner string, class host.Class) map[string]any {
+	l := t.label
 	readers := l.Readers
 	if !slices.Contains(readers, owner) {
 		readers = append(slices.Clone(readers), owner)
 	}
+	recipients := class.Recipient
+	if recipients == nil {
+		recipients = []string{}
+	}
 	return map[string]any{
 		"pc":         int64(l.Integrity),
-		"control":    int64(l.Integrity),
-		"data":       int64(l.Integrity),
+		"control":    int64(t.integrity(class.Control)),
+		"data":       int64(t.integrity(class.Data)),
 		"isPublic":   l.Public,
 		"readers":    readers,
 		"recipients": recipients,
-		"named":      false,
+		"named":      len(recipients) > 0 && t.said(recipients),
 		"sources":    l.Sources,
 	}
+}
+
+// integrity is that of arguments: the session's, or the user's where the user's words name
+// each of them. nil stands for arguments that nobody knows.
+func (t *Turn) integrity(arguments []string) abi.Integrity {
+	if arguments != nil && t.said(arguments) {
+		return abi.Trusted
+	}
+	return t.label.Integrity
 }

@@ -36,13 +36,17 @@ type Observer interface {
 	Unknown(name string)
 }
 
-// Options are what a Gate is made of; all but Observer are required.
+// Options are what a Gate is made of; all but Audit, Seal, Observer and Fault are required.
 type Options struct {
 	Capabilities map[string]host.Capability // by import name
 	Policy       policy.Authorizer
-	Now          func() time.Time
-	Observer     Observer
-	Log          *slog.Logger
+	Audit        policy.Auditor // nil keeps no records
+	// Seal encrypts what a record holds of a run's arguments, so that it can be read as long
+	// as the session. nil: records hold nothing of them.
+	Seal     func(ctx context.Context, run *host.Run, plain []byte) ([]byte, error)
+	Now      func() time.Time
+	Observer Observer
+	Log      *slog.Logger
 	// Fault, when set, is called at the points of a call between which a crash makes a
 	// difference: FaultIntent, FaultEffect, FaultResult. It is for tests that crash there.
 	Fault func(point string, c *host.Call)
@@ -64,6 +68,9 @@ type Gate struct {
 func New(opt Options) *Gate {
 	if opt.Observer == nil {
 		opt.Observer = unobserved{}
+	}
+	if opt.Audit == nil {
+		opt.Audit = unaudited{}
 	}
 	if opt.Fault == nil {
 		opt.Fault = func(string, *host.Call) {}

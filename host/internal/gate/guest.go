@@ -61,6 +61,16 @@ func (g *Guest) Call(ctx context.Context, name string, request []byte) ([]byte, 
 	return d.Result, nil
 }
 
+// At performs a call under a name of its own instead of the next number, for who makes
+// calls in no order. It may be used beside others.
+func (g *Guest) At(ctx context.Context, id, name string, request []byte) ([]byte, error) {
+	if name == abi.CallStart || name == abi.CallWait || name == CallReply {
+		return result(abi.Result{Error: &abi.Error{Code: abi.CodeInvalid, Message: name + " is for guests; make calls side by side instead"}})
+	}
+	d, err := g.turn.Do(ctx, g.run, g.run.Path+"/"+id, name, request)
+	return d.Result, err
+}
+
 // CallReply is the name under which a turn's reply passes the gate. Guests cannot
 // import it: the host makes the call with what the guest returned.
 const CallReply = "reply"

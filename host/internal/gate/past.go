@@ -163,6 +163,7 @@ func (t *Turn) recover(ctx context.Context, c *host.Call, p *past) (d Delivered,
 		return d, true, nil
 	}
 	c.Attempt, c.Resume, c.Intent = p.intent.Attempt+1, p.intent.Child, p.intent
+	c.Audited, c.Allowed = p.intent.Audit, p.intent.Decision
 	if p.intent.Recovery != abi.RecoverOnce {
 		return d, true, nil
 	}

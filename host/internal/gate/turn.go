@@ -22,8 +22,12 @@ type TurnOptions struct {
 	Past    []host.Entry
 	Payload func(ctx context.Context, e host.Entry) ([]byte, error)
 	Budget  host.Budget
-	Expires time.Time // of the task; zero: never
-	Label   abi.Label // of the session with the turn's event
+	// Tasks tells what the tasks of the turn's runs are worth. nil: nobody asks.
+	Tasks Tasks
+	// Words are the texts of the turn that come from its user: what they name was named by
+	// the user.
+	Words []string
+	Label abi.Label // of the session with the turn's event
 	// Patience is how long a blocked guest stays in memory. When every guest of the turn
 	// has been blocked for as long, their calls go on without them and fail for the guests
 	// with host.ErrSuspended; 0 keeps guests for ever.
@@ -51,6 +55,11 @@ type Approvals interface {
 	Ask(ctx context.Context, question host.Approval) (host.Approval, error)
 }
 
+// Tasks tells what tasks are worth at this moment. A task that it does not know is over.
+type Tasks interface {
+	Standing(ctx context.Context, tenant, session, task string) (*host.Standing, error)
+}
+
 // Turn is the passage of one turn's calls through the gate: the activations of the
 // agent and of the tools it calls share it. It is safe for concurrent use.
 type Turn struct {
@@ -65,13 +74,14 @@ type Turn struct {
 	used     abi.Usage
 	calls    int64 // performed
 	refused  int64
-	reserved int64           // tokens of calls under way
+	reserved host.Budget     // by calls under way: tokens, money and calls
 	failed   map[string]bool // calls that failed in this passage, by path
+	who      map[*host.Run][]policy.Actor
 }
 
 // Begin starts the passage of a turn.
 func (g *Gate) Begin(opt TurnOptions) (*Turn, error) {
-	t := &Turn{gate: g, opt: opt, label: opt.Label, past: map[string]*past{}, air: newAir(), failed: map[string]bool{}}
+	t := &Turn{gate: g, opt: opt, label: opt.Label, past: map[string]*past{}, air: newAir(), failed: map[string]bool{}, who: map[*host.Run][]policy.Actor{}}
 	if opt.From != nil {
 		t.air = opt.From.air.again()
 	}
@@ -111,7 +121,7 @@ type Delivered struct {
 func (t *Turn) account(o host.Outcome) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if l := meet(t.label, o.Label); !same(l, t.label) {
+	if l := t.label.Meet(o.Label); !same(l, t.label) {
 		t.label, t.flowOf = l, nil
 	}
 	t.used = t.used.Plus(o.Usage)
@@ -120,6 +130,6 @@ func (t *Turn) account(o host.Outcome) {
 	case o.Refused:
 		t.refused++
 	default:
-		t.calls++
+		t.calls += 1 + o.Calls
 	}
 }

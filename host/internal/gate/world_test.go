@@ -139,7 +139,9 @@ type session struct{ action string }
 
 func (s session) Classify(_ context.Context, c *host.Call) (host.Class, error) {
 	return host.Class{Action: s.action, Kind: host.Egress, Recovery: abi.RecoverTxn, Resource: policy.Entity{
-		UID: policy.UID{Type: "Session", ID: c.Run.Session}, Attrs: map[string]any{"owner": policy.UID{Type: "User", ID: c.Run.Owner}},
+		UID: policy.UID{Type: "Session", ID: c.Run.Session}, Attrs: map[string]any{
+			"owner": policy.UID{Type: "User", ID: c.Run.Owner}, "agent": policy.UID{Type: "Agent", ID: c.Run.Agent.Name},
+		},
 	}}, nil
 }
 
@@ -160,8 +162,8 @@ func run(parent *host.Run, path string) *host.Run {
 		"agent": agent, "task": task, "module": module, "user": user, "depth": int64(0),
 	}}
 	known := []policy.Entity{
-		{UID: agent, Attrs: map[string]any{"module": module}},
-		{UID: task, Attrs: map[string]any{"state": "active", "user": user}},
+		{UID: agent, Attrs: map[string]any{"module": module, "external": false}},
+		{UID: task, Attrs: map[string]any{"state": "active", "user": user, "restricted": false, "grants": []string{}}},
 		{UID: user, Attrs: map[string]any{"name": "owner"}},
 		{UID: module, Attrs: map[string]any{"name": "p", "version": ""}},
 	}
@@ -244,4 +246,19 @@ func code(r abi.Result) abi.Code {
 		return ""
 	}
 	return r.Error.Code
+}
+
+var (
+	discard = slog.New(slog.DiscardHandler)
+	now     = time.Now
+)
+
+// call makes a call and returns its result as text.
+func (w *world) call(g *gate.Guest, name, request string) string {
+	w.t.Helper()
+	out, err := g.Call(w.t.Context(), name, []byte(request))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return string(out)
 }

@@ -35,7 +35,8 @@ type actor struct {
 
 	dormant   []abi.Wait // what the first turn of the queue waits for, that is not in memory
 	jobs      []*job
-	cancelled int // the turns up to this one are cancelled
+	visit     *visit // of a turn whose program is elsewhere, while it is in memory
+	cancelled int    // the turns up to this one are cancelled
 
 	live   *live  // of loop alone, nil when the guest is to be made again
 	endSeq uint64 // of the entry that ended the last turn; of loop alone
@@ -89,6 +90,19 @@ func labelOf(head host.Session) abi.Label {
 		return head.Label
 	}
 	return abi.Label{Integrity: abi.Trusted, Readers: []string{head.Owner}}
+}
+
+// labelOfEvent is the label of what an event brings: the words of its user, or of an agent
+// that acts for the user, which are only as good as what that agent has seen.
+func labelOfEvent(q *queued) abi.Label {
+	said := abi.Label{Integrity: abi.Trusted, Sources: []string{"user:" + q.accepted.Caller.User}}
+	switch {
+	case q.accepted.Label != nil:
+		return *q.accepted.Label
+	case len(q.accepted.Caller.Actors) > 0:
+		return abi.Label{Readers: []string{q.accepted.Caller.User}, Sources: []string{"agent:" + q.accepted.Caller.Actors[0]}}
+	}
+	return said
 }
 
 func (a *actor) id() string { return a.open.Session.Tenant + "/" + a.open.Session.ID }
@@ -279,7 +293,23 @@ func (s *Service) load(ctx context.Context, tenant, session string, log Log) (*a
 	a := newActor(s, log, open)
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return a, a.fill(ctx)
+	if err := a.fill(ctx); err != nil {
+		return a, err
+	}
+	a.forgetChains()
+	return a, nil
+}
+
+// forgetChains has the audit read again where the chains of the session's tasks end: an
+// earlier writer may have numbered records that were never written.
+func (a *actor) forgetChains() {
+	log, ok := a.svc.opt.Audit.(interface{ Forget(tenant, chain string) })
+	if !ok {
+		return
+	}
+	for _, q := range a.queue {
+		log.Forget(a.open.Session.Tenant, q.accepted.Task)
+	}
 }
 
 // refill reads the session anew after it was changed between two turns, for the holder of
@@ -327,5 +357,5 @@ func (a *actor) fill(ctx context.Context) error {
 		}
 	}
 	a.label = labelOf(head)
-	return nil
+	return a.reconcile(ctx)
 }

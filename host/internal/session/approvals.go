@@ -10,7 +10,6 @@ import (
 	"github.com/vespiary/vespiary/abi"
 	"github.com/vespiary/vespiary/host"
 	"github.com/vespiary/vespiary/host/store"
-	"github.com/vespiary/vespiary/policy"
 )
 
 // An approval is asked for and answered in the journal of the session whose call waits for
@@ -142,7 +141,8 @@ func (s *Service) approval(ctx context.Context, tenant, id string) (host.Approva
 	return out, err
 }
 
-// Approvals returns the questions that the caller may answer, newest first.
+// Approvals returns the questions of the caller's tenant that the filter selects, newest
+// first.
 func (s *Service) Approvals(ctx context.Context, c host.Caller, f host.ApprovalFilter) ([]host.Approval, error) {
 	limit := f.Limit
 	if limit <= 0 || limit > 1000 {
@@ -159,7 +159,7 @@ func (s *Service) Approvals(ctx context.Context, c host.Caller, f host.ApprovalF
 	}
 	for _, q := range all {
 		q = s.current(ctx, q)
-		if q.Status == want && (f.Session == "" || q.Session == f.Session) && s.mayApprove(ctx, c, q) {
+		if q.Status == want && (f.Session == "" || q.Session == f.Session) && (f.Visible == nil || f.Visible(&q)) {
 			out = append(out, q)
 		}
 	}
@@ -212,7 +212,7 @@ func (s *Service) Approval(ctx context.Context, c host.Caller, id string) (host.
 
 func (s *Service) question(ctx context.Context, c host.Caller, id string) (host.Approval, error) {
 	q, err := s.approval(ctx, c.Tenant, id)
-	if errors.Is(err, store.ErrNotFound) || err == nil && !s.mayApprove(ctx, c, q) {
+	if errors.Is(err, store.ErrNotFound) {
 		return host.Approval{}, host.Errorf(host.ErrNotFound, "find approval %s: there is none with this id that you may answer", id)
 	}
 	return s.current(ctx, q), err
@@ -263,36 +263,4 @@ func (s *Service) Answer(ctx context.Context, c host.Caller, id string, answer h
 		err = host.Errorf(host.ErrConflict, "answer approval %s: it is %s", id, got.Status)
 	}
 	return got, full("the approval", err)
-}
-
-// mayApprove asks policy whether the caller may answer.
-func (s *Service) mayApprove(ctx context.Context, c host.Caller, q host.Approval) bool {
-	if c.Tenant != q.Tenant {
-		return false
-	}
-	uid := func(kind, id string) policy.UID { return policy.UID{Type: kind, ID: id} }
-	tenant := uid("Tenant", c.Tenant)
-	entities := []policy.Entity{
-		{UID: tenant},
-		{UID: uid("Session", q.Session), Attrs: map[string]any{"owner": uid("User", q.Owner)}},
-		{UID: uid("Approval", q.ID), Attrs: map[string]any{
-			"session": uid("Session", q.Session), "owner": uid("User", q.Owner), "user": uid("User", q.User), "agent": uid("Agent", q.Agent),
-			"action": q.Action, "resource": q.Resource.Type + " " + q.Resource.ID, "call": q.Call,
-		}},
-	}
-	for _, name := range distinct(c.User, q.Owner, q.User) {
-		entities = append(entities, policy.Entity{UID: uid("User", name), Parents: []policy.UID{tenant}, Attrs: map[string]any{"name": name}})
-	}
-	if agent, ok := s.opt.Agents.Agent(q.Agent); ok {
-		entities = append(entities, agentEntities(agent, tenant)...)
-	}
-	return s.opt.Policy.Authorize(ctx, &policy.Request{
-		Principal: uid("User", c.User), Action: uid("Action", "approve"), Resource: uid("Approval", q.ID),
-		Context: map[string]any{"now": s.opt.Now()}, Entities: entities,
-	}).Allowed
-}
-
-func distinct(names ...string) []string {
-	slices.Sort(names)
-	return slices.Compact(names)
 }

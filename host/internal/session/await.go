@@ -8,9 +8,9 @@ import (
 	"github.com/vespiary/vespiary/abi"
 )
 
-// until waits for the first of the events: a timer, or a queued signal, whose turn is
+// until waits for the first of the events: a timer, or a queued signal, which is
 // returned so that the record of the result can consume it.
-func (a *actor) until(ctx context.Context, waits []abi.Wait) (abi.Event, int, error) {
+func (a *actor) until(ctx context.Context, waits []abi.Wait) (abi.Event, *queued, error) {
 	due, name := firstTimer(waits)
 	var fires <-chan time.Time
 	if !due.IsZero() {
@@ -23,16 +23,16 @@ func (a *actor) until(ctx context.Context, waits []abi.Wait) (abi.Event, int, er
 		if q := a.signal(waits); q != nil {
 			e, err := a.eventOf(ctx, q)
 			if err != nil {
-				return abi.Event{}, 0, err
+				return abi.Event{}, nil, err
 			}
-			return *e, q.turn, nil
+			return *e, q, nil
 		}
 		select {
 		case <-fires:
-			return abi.Event{Type: abi.EventTimer, Name: name}, 0, nil
+			return abi.Event{Type: abi.EventTimer, Name: name}, nil, nil
 		case <-news:
 		case <-ctx.Done():
-			return abi.Event{}, 0, ctx.Err()
+			return abi.Event{}, nil, ctx.Err()
 		}
 	}
 }

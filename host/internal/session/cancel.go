@@ -41,8 +41,21 @@ func (a *actor) cancelAll(ctx context.Context, by host.Caller) error {
 	if err != nil {
 		return err
 	}
+	for _, q := range a.queue { // what they were granted dies with the cancellation
+		ended, err := a.endTask(ctx, q, host.TaskCancelled)
+		if err != nil {
+			return err
+		}
+		ops = append(ops, ended...)
+	}
 	if _, err := a.log.AppendNow(ctx, host.Entry{Kind: host.EntryCancel}, host.Cancel{By: by, UpTo: up}, nil, ops...); err != nil {
+		for _, q := range a.queue {
+			a.svc.opt.Tasks.Reopen(a.head.Tenant, q.accepted.Task)
+		}
 		return full("the session", err)
+	}
+	for _, q := range a.queue {
+		a.svc.opt.Tasks.Ended(a.head.Tenant, q.accepted.Task)
 	}
 	a.head, a.dormant = head, nil
 	a.cancelled = up

@@ -16,6 +16,7 @@ func (s *Service) Capabilities() map[string]host.Capability {
 	return map[string]host.Capability{
 		abi.CallEmit:          emit{},
 		abi.CallAwait:         await{s},
+		abi.CallAgentCall:     delegate{s},
 		abi.CallMemorySession: working{s.opt.Store, s.opt.Journals},
 		"reply":               reply{},
 	}
@@ -26,8 +27,8 @@ func aboutSession(run *host.Run, action string, kind host.Kind) host.Class {
 	return host.Class{
 		Action: action, Kind: kind, Recovery: abi.RecoverTxn,
 		Resource: policy.Entity{
-			UID:   policy.UID{Type: "Session", ID: run.Session},
-			Attrs: map[string]any{"owner": policy.UID{Type: "User", ID: run.Owner}},
+			UID:   uid("Session", run.Session),
+			Attrs: map[string]any{"owner": uid("User", run.Owner), "agent": uid("Agent", run.Agent.Name)},
 		},
 	}
 }
@@ -106,13 +107,20 @@ func (w await) Perform(ctx context.Context, c *host.Call) (host.Output, error) {
 	waits := moments(in.For, c.Begun)
 	t.actor.suspend(c.Path, before(ctx, waits))
 	defer t.actor.suspend(c.Path, nil)
-	event, turn, err := t.actor.until(ctx, waits)
+	event, signal, err := t.actor.until(ctx, waits)
 	if err != nil {
 		return host.Output{}, err
 	}
 	b, err := json.Marshal(event)
-	labels := abi.Labels{"": {Integrity: abi.Trusted, Sources: []string{"user:" + c.Run.User}}}
-	return host.Output{OK: b, Labels: labels, Consumes: turn}, err
+	if err != nil {
+		return host.Output{}, err
+	}
+	out := host.Output{OK: b, Labels: abi.Labels{"": {Integrity: abi.Trusted, Sources: []string{"user:" + c.Run.User}}}}
+	if signal != nil { // its turn is over, and so is its task
+		out.Consumes = signal.turn
+		out.Ops, err = t.actor.endTask(ctx, signal, host.TaskCompleted)
+	}
+	return out, err
 }
 
 // before gives the waits the moment of the call's time limit, if it has one: until then

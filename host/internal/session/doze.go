@@ -70,6 +70,12 @@ func (a *actor) sleep(ctx context.Context, q *queued, p *passing) (bool, error) 
 	if !p.passage.Leave() {
 		return true, nil // one of them is over
 	}
+	return a.rest(ctx, q, p, waits)
+}
+
+// rest takes a turn out of memory of which nothing is under way. It returns true with a nil
+// error when what it waits for has come, else errDormant.
+func (a *actor) rest(ctx context.Context, q *queued, p *passing, waits []abi.Wait) (bool, error) {
 	if came, err := a.appendWait(ctx, q, waits); came || err != nil {
 		return came, err
 	}
@@ -122,7 +128,7 @@ func (a *actor) came(q *queued, waits []abi.Wait) bool {
 	signal := slices.ContainsFunc(a.queue, func(x *queued) bool { return x != q && x.event != nil && wanted(waits, x.event) })
 	return signal || slices.ContainsFunc(waits, func(w abi.Wait) bool {
 		if w.Type != abi.EventApproval {
-			return false
+			return a.svc.answers(a.svc.run, a.head.Tenant, w)
 		}
 		answer, err := a.svc.approval(a.svc.run, a.head.Tenant, w.Name)
 		return err == nil && answer.Status != host.ApprovalPending

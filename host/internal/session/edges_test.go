@@ -295,7 +295,7 @@ func TestImportTrustsNothing(t *testing.T) {
 	}
 	other := newWorld(t, waiting)
 	other.agent.Budget.Calls = 7
-	h, err := other.service.Import(t.Context(), caller, "", &file)
+	h, err := other.service.Import(t.Context(), caller, host.ImportOptions{Agent: ""}, &file)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -4,10 +4,17 @@ import (
 	"context"
 	"encoding/json"
 	"iter"
+	"slices"
 
 	"github.com/vespiary/vespiary/abi"
 	"github.com/vespiary/vespiary/host"
 )
+
+// waitsOutside tells whether a turn waits for time or for somebody, and not only for
+// another agent of this host.
+func waitsOutside(waits []abi.Wait) bool {
+	return slices.ContainsFunc(waits, func(w abi.Wait) bool { return w.Type != abi.EventAgent && w.Type != waitCall })
+}
 
 // Await returns the turn once it is over, or suspended: running, with Waiting set.
 // When ctx ends first, it returns the turn as it is and ctx's error.
@@ -15,7 +22,7 @@ func (s *Service) Await(ctx context.Context, c host.Caller, session string, turn
 	for {
 		news := s.hub.news(c.Tenant + "/" + session)
 		t, err := s.Turn(ctx, c, session, turn)
-		if err != nil || t.Status.Over() || t.Status == host.TurnParked || len(t.Waiting) > 0 {
+		if err != nil || t.Status.Over() || t.Status == host.TurnParked || waitsOutside(t.Waiting) {
 			return t, err
 		}
 		select {

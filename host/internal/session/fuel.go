@@ -32,7 +32,7 @@ func (a *account) Draw(used int64) (int64, error) {
 }
 
 // lesser is the smaller of two limits of which 0 is none.
-func lesser[T int64 | uint64](a, b T) T {
+func lesser[T ~int64 | uint64](a, b T) T {
 	switch {
 	case a == 0:
 		return b

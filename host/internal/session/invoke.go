@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"runtime"
+	"slices"
 	"time"
 
 	"github.com/vespiary/vespiary/abi"
@@ -90,6 +91,9 @@ func (s *Service) accept(ctx context.Context, in host.Invocation, idem []byte) (
 	if !ok {
 		return host.Turn{}, host.Errorf(host.ErrNotFound, "invoke %s: no agent of the configuration has this name", in.Agent)
 	}
+	if (agent.Module == host.ModuleExternal) != in.External {
+		return host.Turn{}, host.Errorf(host.ErrInvalid, "invoke %s: it is a program elsewhere, which nobody can invoke; open a task for it", in.Agent)
+	}
 	if err := s.admit(); err != nil {
 		return host.Turn{}, err
 	}
@@ -157,6 +161,9 @@ func (s *Service) create(ctx context.Context, in host.Invocation, agent *host.Ag
 			Status: host.SessionIdle, Created: now, Updated: now,
 		},
 	}
+	if len(in.For) > 0 {
+		open.Session.By = in.For[0].Session
+	}
 	log, err := s.opt.Journals.Create(ctx, open)
 	if err != nil {
 		return nil, err
@@ -171,10 +178,14 @@ func (a *actor) accept(ctx context.Context, in host.Invocation, agent *host.Agen
 	if err != nil {
 		return host.Turn{}, err
 	}
-	accepted := host.Accepted{Task: newID(a.svc.opt.Now()), Caller: in.Caller, Budget: agent.Budget, Trace: a.svc.opt.Observer.Trace(ctx)}
-	accepted.Expires = a.expiry(agent)
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	t, err := a.newTask(in, agent, a.head.Turns+1)
+	if err != nil {
+		return host.Turn{}, err
+	}
+	accepted := acceptedOf(in, t)
+	accepted.Trace = a.svc.opt.Observer.Trace(ctx)
 	if a.head.Status == host.SessionParked {
 		return host.Turn{}, host.Errorf(host.ErrConflict, "invoke %s: session %s is parked: %s", agent.Name, a.head.ID, a.head.Reason)
 	}
@@ -196,7 +207,20 @@ func (a *actor) accept(ctx context.Context, in host.Invocation, agent *host.Agen
 	if err != nil {
 		return host.Turn{}, err
 	}
-	if q.entry, err = a.log.AppendNow(ctx, host.Entry{Kind: host.EntryAccepted, Turn: q.turn}, accepted, event, ops...); err != nil {
+	token := ""
+	if in.Issue != nil {
+		token = in.Issue(t)
+	}
+	opened, err := a.svc.opt.Tasks.Open(t, token)
+	if err != nil {
+		return host.Turn{}, err
+	}
+	err = a.svc.note(ctx, a.svc.taskRecord(t, host.TaskActive, &in.Caller), func(record ...store.Op) (err error) {
+		all := slices.Concat(ops, opened, record)
+		q.entry, err = a.log.AppendNow(ctx, host.Entry{Kind: host.EntryAccepted, Turn: q.turn}, accepted, event, all...)
+		return err
+	})
+	if err != nil {
 		return host.Turn{}, err
 	}
 	if a.head = head; head.Status == host.SessionRunning {
@@ -206,6 +230,17 @@ func (a *actor) accept(ctx context.Context, in host.Invocation, agent *host.Agen
 	a.busy.Store(true)
 	a.poke()
 	return host.Turn{Session: head.ID, Number: q.turn, Task: accepted.Task, Agent: head.Agent, Status: host.TurnQueued, Created: true}, nil
+}
+
+// acceptedOf is what the journal says of an event whose task is t.
+func acceptedOf(in host.Invocation, t host.Task) host.Accepted {
+	out := host.Accepted{
+		Task: t.ID, Caller: in.Caller, Budget: t.Budget, Grants: t.Grants, Recorded: true, Chain: in.For, Label: in.Label, External: in.External,
+	}
+	if !t.Expires.IsZero() {
+		out.Expires = t.Expires.UnixNano()
+	}
+	return out
 }
 
 // expiry is when a task that begins now ends at the latest, in Unix nanoseconds; 0: never.

@@ -40,7 +40,7 @@ func (a *actor) endNotice(q *queued, e host.Ended) *host.Notice {
 // waitNotice tells of a turn that waits. For an approval there was a notice when it was
 // asked for.
 func waitNotice(turn int, waits []abi.Wait) *host.Notice {
-	waits = slices.DeleteFunc(slices.Clone(waits), func(w abi.Wait) bool { return w.Type == abi.EventApproval })
+	waits = slices.DeleteFunc(slices.Clone(waits), func(w abi.Wait) bool { return w.Type != abi.EventTimer && w.Type != abi.EventSignal })
 	if len(waits) == 0 {
 		return nil
 	}

@@ -45,8 +45,8 @@ type ImportSpec struct {
 // agent, or the one that the file names. What the file says of trust counts for nothing:
 // the session holds untrusted content. One that was in the middle of a turn is parked, for
 // another host may go on with it.
-func (s *Service) Import(ctx context.Context, c host.Caller, agent string, r io.Reader) (host.Session, error) {
-	m := &importing{svc: s, caller: c, agent: agent, id: newID(s.opt.Now()), outline: outline{accepted: map[int]bool{}}}
+func (s *Service) Import(ctx context.Context, c host.Caller, o host.ImportOptions, r io.Reader) (host.Session, error) {
+	m := &importing{svc: s, caller: c, agent: o.Agent, allow: o.Allow, id: newID(s.opt.Now()), outline: outline{accepted: map[int]bool{}}}
 	err := s.opt.Journals.Import(ctx, c.Tenant, r, ImportSpec{
 		Session: m.id, Owner: c.User,
 		Entry: func(e *host.Entry, _ []byte) error { return m.entry(ctx, e) },
@@ -63,6 +63,7 @@ type importing struct {
 	svc     *Service
 	caller  host.Caller
 	agent   string
+	allow   func(agent string) error
 	limits  *host.Agent
 	id      string
 	open    host.Open
@@ -117,6 +118,7 @@ func change[T any](e *host.Entry, f func(*T)) error {
 // adopt makes an event one of the caller who imports it, under this host's limits.
 func (m *importing) adopt(a *host.Accepted) {
 	a.Caller, a.Budget, a.Expires = m.caller, m.limits.Budget, 0
+	a.Recorded, a.Grants, a.Chain = false, nil, nil // its task is opened anew, for the importer
 	if m.limits.Budget.Time > 0 {
 		a.Expires = m.svc.opt.Now().Add(m.limits.Budget.Time).UnixNano()
 	}
@@ -138,6 +140,11 @@ func (m *importing) opened(ctx context.Context, e *host.Entry) error {
 	}
 	if m.agent == "" {
 		m.agent = m.open.Session.Agent
+	}
+	if m.allow != nil {
+		if err := m.allow(m.agent); err != nil {
+			return err
+		}
 	}
 	var ok bool
 	if m.limits, ok = m.svc.opt.Agents.Agent(m.agent); !ok {

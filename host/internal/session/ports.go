@@ -62,6 +62,9 @@ type Guest interface {
 	Call(ctx context.Context, name string, request []byte) ([]byte, error)
 	Clock() time.Time
 	Sleep(ctx context.Context, d time.Duration)
+	// At performs a call under a name of its own instead of the next number. It may be used
+	// beside others.
+	At(ctx context.Context, id, name string, request []byte) ([]byte, error)
 	// Reply asks whether the caller may have the turn's reply.
 	Reply(ctx context.Context, reply []byte) error
 	// Finish waits for the calls that the guest left under way.
@@ -106,6 +109,8 @@ type PassageSpec struct {
 	Payload func(ctx context.Context, e host.Entry) ([]byte, error)
 	Budget  host.Budget
 	Label   abi.Label
+	Tasks   Tasks
+	Words   []string // texts of the event that its user wrote
 	// What follows is for Live alone.
 	Patience  time.Duration   // how long a blocked guest stays in memory
 	From      Passage         // the suspended one that this one goes on from
@@ -114,6 +119,11 @@ type PassageSpec struct {
 	Unknown   func(c *host.Call) ([]store.Op, error)
 	// And this for Rehearse: the names of calls to perform whatever is on record.
 	Anew []string
+}
+
+// Tasks tells what tasks are worth at this moment.
+type Tasks interface {
+	Standing(ctx context.Context, tenant, session, task string) (*host.Standing, error)
 }
 
 // Approvals asks people about calls.

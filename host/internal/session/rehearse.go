@@ -169,6 +169,7 @@ func (r *rehearsal) perform(ctx context.Context, t recordedTurn, p *passing, log
 	s := r.svc
 	spec := PassageSpec{
 		Mode: Record, Session: r.head.ID, Log: log, Past: t.past, Label: t.started.Label,
+		Tasks: assumed{host.Task{User: r.caller.User, Agent: r.head.Agent}},
 		Payload: func(ctx context.Context, e host.Entry) ([]byte, error) {
 			return s.opt.Journals.Payload(ctx, r.head.Tenant, e)
 		},

@@ -15,7 +15,6 @@ import (
 
 	"github.com/vespiary/vespiary/abi"
 	"github.com/vespiary/vespiary/host"
-	"github.com/vespiary/vespiary/policy"
 )
 
 // turnState is what an activation inside a turn needs of it.
@@ -44,8 +43,17 @@ func (s *Service) rootRun(ctx context.Context, head host.Session, agent *host.Ag
 	r := &host.Run{
 		Session: head.ID, Task: q.accepted.Task, Tenant: head.Tenant,
 		User: q.accepted.Caller.User, Owner: head.Owner, Agent: agent,
-		Module: head.Module, Plugin: name, Needs: needs,
+		Caller: q.accepted.Caller, Module: head.Module, Plugin: name, Needs: needs,
 		Turn: q.turn, Path: strconv.Itoa(q.turn),
+	}
+	if s.opt.Groups != nil {
+		r.Caller.Groups = s.opt.Groups(r.Caller)
+	}
+	if r.Parent, err = s.delegators(r, q.accepted.Chain); err != nil {
+		return nil, err
+	}
+	if r.Parent != nil {
+		r.Depth = r.Parent.Depth + 1
 	}
 	if q.accepted.Expires > 0 {
 		r.Expires = time.Unix(0, q.accepted.Expires)
@@ -53,6 +61,29 @@ func (s *Service) rootRun(ctx context.Context, head host.Session, agent *host.Ag
 	r.ID = head.ID + "/" + r.Path
 	r.Known = known(r)
 	return r, nil
+}
+
+// delegators are the runs that a delegated run acts for, as they were and as their agents
+// are now. r is the delegated run.
+func (s *Service) delegators(r *host.Run, chain []host.Link) (*host.Run, error) {
+	if len(chain) == 0 {
+		return nil, nil //nolint:nilnil // it acts for nobody but its user
+	}
+	l := chain[0]
+	agent, ok := s.opt.Agents.Agent(l.Agent)
+	if !ok {
+		return nil, &abi.Error{Code: abi.CodeUnavailable, Message: "agent " + l.Agent + ", for which this one acts, is no longer configured"}
+	}
+	p := &host.Run{
+		ID: l.Run, Session: l.Session, Task: l.Task, Tenant: r.Tenant, User: l.User, Owner: r.Owner, Agent: agent,
+		Caller: r.Caller, Module: l.Module, Plugin: l.Plugin, Path: l.Path, Depth: l.Depth,
+	}
+	var err error
+	if p.Parent, err = s.delegators(p, chain[1:]); err != nil {
+		return nil, err
+	}
+	p.Known = known(p)
+	return p, nil
 }
 
 // childRun is the run of a tool that a call activates.
@@ -63,67 +94,6 @@ func childRun(c *host.Call, child host.Child) *host.Run {
 	r.ID = r.Session + "/" + r.Path
 	r.Known = known(&r)
 	return &r
-}
-
-// known describes the run, and all that it belongs to, to policy.
-func known(r *host.Run) *policy.Known {
-	var out []policy.Entity
-	if r.Parent != nil {
-		out = append(out, r.Parent.Known.Entities...)
-	} else {
-		out = append(out, surroundings(r)...)
-	}
-	module := policy.UID{Type: "Module", ID: r.Module}
-	run := policy.Entity{
-		UID:     policy.UID{Type: "Run", ID: r.ID},
-		Parents: []policy.UID{{Type: "Agent", ID: r.Agent.Name}, {Type: "Task", ID: r.Task}},
-		Attrs: map[string]any{
-			"agent": policy.UID{Type: "Agent", ID: r.Agent.Name}, "task": policy.UID{Type: "Task", ID: r.Task},
-			"user": policy.UID{Type: "User", ID: r.User}, "module": module, "depth": int64(r.Depth),
-		},
-	}
-	if r.Parent != nil {
-		parent := policy.UID{Type: "Run", ID: r.Parent.ID}
-		run.Parents = append(run.Parents, parent)
-		run.Attrs["parent"] = parent
-	}
-	if r.Parent == nil || r.Parent.Module != r.Module {
-		out = append(out, policy.Entity{UID: module, Attrs: map[string]any{"name": r.Plugin, "version": ""}})
-	}
-	return &policy.Known{Entities: append(out, run)}
-}
-
-// surroundings are agent, task, user and tenant of a run.
-func surroundings(r *host.Run) []policy.Entity {
-	tenant := policy.UID{Type: "Tenant", ID: r.Tenant}
-	user := policy.UID{Type: "User", ID: r.User}
-	task := policy.Entity{
-		UID:   policy.UID{Type: "Task", ID: r.Task},
-		Attrs: map[string]any{"state": "active", "user": user},
-	}
-	if !r.Expires.IsZero() {
-		task.Attrs["expiresAt"] = r.Expires
-	}
-	out := []policy.Entity{{UID: tenant}, task, {UID: user, Parents: []policy.UID{tenant}, Attrs: map[string]any{"name": r.User}}}
-	if r.Agent.Module != r.Module {
-		out = append(out, policy.Entity{UID: policy.UID{Type: "Module", ID: r.Agent.Module}, Attrs: map[string]any{"name": r.Agent.Plugin, "version": ""}})
-	}
-	return append(out, agentEntities(r.Agent, tenant)...)
-}
-
-// agentEntities are an agent and its roles.
-func agentEntities(a *host.Agent, tenant policy.UID) []policy.Entity {
-	agent := policy.Entity{
-		UID: policy.UID{Type: "Agent", ID: a.Name}, Parents: []policy.UID{tenant},
-		Attrs: map[string]any{"module": policy.UID{Type: "Module", ID: a.Module}},
-	}
-	var out []policy.Entity
-	for _, role := range a.Roles {
-		id := policy.UID{Type: "Role", ID: role}
-		agent.Parents = append(agent.Parents, id)
-		out = append(out, policy.Entity{UID: id})
-	}
-	return append(out, agent)
 }
 
 // Activate runs a tool's plugin as a child run of the call: its host calls pass the

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/vespiary/vespiary/host"
+	"github.com/vespiary/vespiary/host/internal/session/task"
 	"github.com/vespiary/vespiary/host/store"
 	"github.com/vespiary/vespiary/policy"
 )
@@ -21,7 +22,11 @@ type Options struct {
 	Runner   Runner
 	Agents   Agents
 	Images   Images
-	Policy   policy.Authorizer // of what people do: approve
+	Tasks    *task.Book
+	Audit    policy.Auditor // nil keeps no records
+	Grants   Grants         // nil: grants are not checked when a task is opened
+	// Groups are those of a caller as they are now. nil: those that the caller came with.
+	Groups   func(c host.Caller) []string
 	Notices  Notices
 	Observer Observer
 	Now      func() time.Time
@@ -36,6 +41,14 @@ type Options struct {
 	Patience time.Duration
 	// ApprovalLife is how long a question waits for its answer; 0: a day.
 	ApprovalLife time.Duration
+}
+
+// Grants checks what tasks are opened with.
+type Grants interface {
+	// CheckGrants tells what is wrong with grants that name unknown actions or resources.
+	CheckGrants(grants []policy.Grant) error
+	// Attenuates tells which of a child's grants goes beyond those of its parent.
+	Attenuates(parent, child []policy.Grant) error
 }
 
 // Limits are the limits of admission: work beyond them is refused, not queued.
@@ -70,6 +83,9 @@ type Service struct {
 func New(opt Options) *Service {
 	if opt.Observer == nil {
 		opt.Observer = unobserved{}
+	}
+	if opt.Tasks == nil {
+		opt.Tasks = task.New(opt.Store, opt.Now)
 	}
 	if opt.Notices == nil {
 		opt.Notices = silent{}
@@ -107,6 +123,7 @@ func (s *Service) Resume(ctx context.Context) error {
 			a.release()
 		case host.SessionWaiting, host.SessionSuspended:
 			s.schedule(head)
+			s.reunite(ctx, head)
 		case host.SessionIdle, host.SessionParked, host.SessionErased:
 		}
 	}

@@ -43,10 +43,10 @@ func TestTurnsRunInOrder(t *testing.T) {
 	}
 }
 
-func TestSessionsAreTheirOwners(t *testing.T) {
+func TestSessionsAreOfTheirTenant(t *testing.T) {
 	w := newWorld(t, echo)
 	turn := w.await(w.invoke(message("x")))
-	other := host.Caller{Tenant: "t", User: "other"}
+	other := host.Caller{Tenant: "other", User: "owner"}
 	if _, err := w.service.Get(t.Context(), other, turn.Session); host.CodeOf(err) != host.ErrNotFound {
 		t.Errorf("get: %v", err)
 	}

@@ -93,6 +93,9 @@ func (s *Service) remove(ctx context.Context, h host.Session) error {
 	if err := s.opt.Journals.Erase(ctx, h.Tenant, h.ID); err != nil {
 		return err
 	}
+	if err := s.opt.Tasks.Forget(ctx, h.Tenant, h.ID); err != nil {
+		return err
+	}
 	prefixes := append(s.opt.Prefixes(h.Tenant, h.ID), placePrefix(h.Tenant, h.ID), memory.Prefix(h.Tenant, h.ID), unsettledOf(h), rebuildKey(h.Tenant, h.ID))
 	for _, p := range prefixes {
 		if err := s.deleteAll(ctx, p, nil); err != nil {

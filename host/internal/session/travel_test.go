@@ -179,10 +179,10 @@ func TestPortable(t *testing.T) {
 		t.Fatal(err)
 	}
 	other := newWorld(t, remembering)
-	if _, err := other.service.Import(t.Context(), caller, "nobody", bytes.NewReader(file.Bytes())); host.CodeOf(err) != host.ErrConflict {
+	if _, err := other.service.Import(t.Context(), caller, host.ImportOptions{Agent: "nobody"}, bytes.NewReader(file.Bytes())); host.CodeOf(err) != host.ErrConflict {
 		t.Errorf("an unknown agent: %v", err)
 	}
-	h, err := other.service.Import(t.Context(), caller, "", &file)
+	h, err := other.service.Import(t.Context(), caller, host.ImportOptions{Agent: ""}, &file)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -29,7 +29,7 @@ func (a *actor) turn(ctx context.Context, q *queued) error {
 	if err != nil {
 		return a.unprepared(ctx, q, err)
 	}
-	if p.crashes >= maxCrashes {
+	if p.crashes >= maxCrashes && !q.accepted.External {
 		return a.park(ctx, fmt.Sprintf("the host crashed %d times in a row during turn %d", p.crashes, q.turn))
 	}
 	turnCtx, ended := a.svc.opt.Observer.StartTurn(ctx, a.open.Session, q.turn, q.accepted.Trace)
@@ -54,7 +54,8 @@ type passing struct {
 	seed    []byte
 	fuel    int64 // that the agent's guest has used
 	account *account
-	memory  uint64 // most bytes of one guest
+	memory  uint64   // most bytes of one guest
+	words   []string // texts of the event, where its user wrote them
 }
 
 // prepare records the turn's start, or finds it recorded.
@@ -69,7 +70,10 @@ func (a *actor) prepare(ctx context.Context, q *queued, agent *host.Agent) (*pas
 	if err != nil {
 		return nil, err
 	}
-	p.root, err = a.svc.rootRun(ctx, a.now(), agent, q)
+	if p.root, err = a.svc.rootRun(ctx, a.now(), agent, q); err != nil {
+		return nil, err
+	}
+	p.words, err = wordsIn(p.event)
 	return p, err
 }
 
@@ -78,7 +82,10 @@ func (a *actor) begin(ctx context.Context, q *queued, agent *host.Agent, p *pass
 	spec := PassageSpec{
 		Session: a.open.Session.ID, Log: patient{a.log, a}, Past: p.past, Budget: budgetOf(q, agent), Label: p.started.Label,
 		Payload: a.payload, Patience: a.svc.opt.Patience, From: p.passage, Life: ctx, Approvals: asking{a},
-		Unknown: a.unknown,
+		Unknown: a.unknown, Tasks: a.svc.opt.Tasks, Words: p.words,
+	}
+	if q.accepted.External { // there is no guest to drop
+		spec.Patience = 0
 	}
 	passage, err := a.svc.opt.Door.Begin(spec)
 	if err == nil {
@@ -104,13 +111,17 @@ func (a *actor) start(ctx context.Context, q *queued, agent *host.Agent, p *pass
 	}
 	event.Agent, event.Session, event.Task, event.Turn = agent.Binding, a.open.Session.ID, q.accepted.Task, q.turn
 	event.Caller = abi.Caller{ID: q.accepted.Caller.User, Name: q.accepted.Caller.Name}
-	event.Labels = abi.Labels{"": {Integrity: abi.Trusted, Sources: []string{"user:" + q.accepted.Caller.User}}}
+	said := labelOfEvent(q)
+	event.Labels = abi.Labels{"": said}
 	if p.event, err = json.Marshal(event); err != nil {
 		return err
 	}
 	p.started = host.Started{
 		Task: q.accepted.Task, Module: a.now().Module, Attempt: 1,
 		Label: a.label,
+	}
+	if said.Integrity < abi.Trusted {
+		p.started.Label = a.label.Meet(said)
 	}
 	place := placeOp(a.open.Session.Tenant, a.open.Session.ID, q.turn, q.entry.Seq)
 	p.entry, err = a.log.Append(ctx, host.Entry{Kind: host.EntryStart, Turn: q.turn}, p.started, p.event, place)
@@ -190,7 +201,11 @@ func (a *actor) run(ctx context.Context, q *queued, agent *host.Agent, p *passin
 	}
 	defer a.exit()
 	for {
-		reply, err := a.activate(ctx, agent, q, p)
+		work := a.activate
+		if q.accepted.External {
+			work = a.attend
+		}
+		reply, err := work(ctx, agent, q, p)
 		if !errors.Is(err, host.ErrSuspended) {
 			return reply, err
 		}
@@ -315,10 +330,11 @@ func (a *actor) failure(p *passing, err error) *abi.Error {
 	if errors.Is(err, host.ErrCancelled) {
 		return &abi.Error{Code: abi.CodeCancelled, Message: "the turn was cancelled"}
 	}
-	if e, ok := errors.AsType[*abi.Error](err); ok {
+	late := !p.root.Expires.IsZero() && !a.svc.opt.Now().Before(p.root.Expires)
+	if e, ok := errors.AsType[*abi.Error](err); ok && (!late || e.Code != abi.CodeDenied) { // what is late is denied
 		return e
 	}
-	if errors.Is(err, context.DeadlineExceeded) || !p.root.Expires.IsZero() && !a.svc.opt.Now().Before(p.root.Expires) {
+	if late || errors.Is(err, context.DeadlineExceeded) {
 		return &abi.Error{Code: abi.CodeTimeout, Message: "the task's time is up"}
 	}
 	return &abi.Error{Code: abi.CodeInternal, Message: "the agent failed: " + err.Error()}
@@ -341,8 +357,10 @@ func (a *actor) end(ctx context.Context, q *queued, p *passing, reply *abi.Reply
 	if err := a.close(ctx, q, host.EntryEnd, e, payload); err != nil {
 		return e.Status, err
 	}
-	a.live.ran(host.Entry{Turn: q.turn, Seq: a.endSeq}, p.fuel)
-	a.checkpoint(ctx)
+	if !q.accepted.External {
+		a.live.ran(host.Entry{Turn: q.turn, Seq: a.endSeq}, p.fuel)
+		a.checkpoint(ctx)
+	}
 	return e.Status, nil
 }
 
@@ -405,34 +423,52 @@ func (a *actor) fail(ctx context.Context, q *queued, failure *abi.Error) error {
 // close writes the turn's end together with the session's new head. Events that are
 // accepted meanwhile wait, so that heads are written in the order of their entries.
 func (a *actor) close(ctx context.Context, q *queued, kind host.EntryKind, e host.Ended, payload []byte) error {
-	a.mu.Lock()
-	head := a.after(q, e)
-	op, err := headOp(head)
+	head, err := a.appendEnd(ctx, q, kind, e, payload)
 	if err == nil {
-		var entry host.Entry
-		ops := append(a.svc.spent.ops(head, q.turn, e.Usage, a.svc.opt.Now()), op)
-		ops, err = a.noticed(ops, a.endNotice(q, e))
-		if err == nil {
-			entry, err = a.log.Append(ctx, host.Entry{Kind: kind, Turn: q.turn}, e, payload, ops...)
-			a.endSeq = entry.Seq
-		}
+		err = a.commit(ctx)
 	}
-	if err == nil {
-		a.head, a.label, a.dormant = head, e.Label, nil
-	}
-	a.mu.Unlock()
 	if err != nil {
+		a.svc.opt.Tasks.Reopen(head.Tenant, q.accepted.Task)
 		return err
 	}
-	if err := a.commit(ctx); err != nil {
-		return err
-	}
+	a.svc.opt.Tasks.Ended(head.Tenant, q.accepted.Task)
+	a.svc.disown(ctx, head)
+	a.svc.answered(head, q)
 	a.svc.opt.Notices.Wake()
 	a.svc.spent.add(e.Usage.CostMicros, a.svc.opt.Now())
 	if head.Status == host.SessionWaiting {
 		a.svc.schedule(head)
 	}
 	return nil
+}
+
+// appendEnd appends the turn's end with all that changes with it: head, task, notice, money.
+func (a *actor) appendEnd(ctx context.Context, q *queued, kind host.EntryKind, e host.Ended, payload []byte) (host.Session, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	head := a.after(q, e)
+	op, err := headOp(head)
+	if err != nil {
+		return head, err
+	}
+	state := a.over(q, e)
+	ended, err := a.endTask(ctx, q, state)
+	if err != nil {
+		return head, err
+	}
+	ops := append(append(a.svc.spent.ops(head, q.turn, e.Usage, a.svc.opt.Now()), op), ended...)
+	if ops, err = a.noticed(ops, a.endNotice(q, e)); err != nil {
+		return head, err
+	}
+	err = a.svc.note(ctx, a.svc.taskRecord(a.taskOf(q), state, nil), func(record ...store.Op) error {
+		entry, err := a.log.Append(ctx, host.Entry{Kind: kind, Turn: q.turn}, e, payload, append(ops, record...)...)
+		a.endSeq = entry.Seq
+		return err
+	})
+	if err == nil {
+		a.head, a.label, a.dormant = head, e.Label, nil
+	}
+	return head, err
 }
 
 // after is the head of the session after q ended.

@@ -46,8 +46,9 @@ type world struct {
 
 	mu      sync.Mutex
 	guest   guest
-	others  map[string]guest // by module
-	alive   int              // instances
+	others  map[string]guest       // by module
+	alive   int                    // instances
+	agents  map[string]*host.Agent // beside a
 	started int
 	effects []string
 	agent   *host.Agent
@@ -103,7 +104,7 @@ type door struct{ *gate.Gate }
 
 func (d door) Begin(s session.PassageSpec) (session.Passage, error) {
 	o := gate.TurnOptions{
-		Session: s.Session, Journal: s.Log, Past: s.Past, Payload: s.Payload, Budget: s.Budget, Label: s.Label,
+		Session: s.Session, Journal: s.Log, Past: s.Past, Payload: s.Payload, Budget: s.Budget, Label: s.Label, Tasks: s.Tasks, Words: s.Words,
 		Patience: s.Patience, Life: s.Life, Unknown: s.Unknown, Lenient: s.Mode == session.Rehearse, Anew: s.Anew,
 		Mode: map[session.Mode]gate.Mode{session.Record: gate.Replay, session.Rehearse: gate.Dry}[s.Mode],
 	}
@@ -244,11 +245,14 @@ func (n *notices) types() []host.NoticeType {
 func (w *world) Agent(name string) (*host.Agent, bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if other := w.agents[name]; other != nil {
+		return other, true
+	}
 	return w.agent, name == "a" && !w.gone
 }
 
 func (w *world) Plugin(context.Context, string) (string, []string, error) {
-	return "p", []string{"effect", "emit", "await", "memory_session", "model_chat", "tool"}, nil
+	return "p", []string{"effect", "emit", "await", "memory_session", "model_chat", "tool", "agent_call"}, nil
 }
 
 // fillable is a real store whose disk can be said to be full.
@@ -352,8 +356,8 @@ when { resource.path like "ask*" } unless { context has approval && context.appr
 	log := slog.New(slog.DiscardHandler)
 	service = session.New(session.Options{
 		Store: w.store, Journals: journals{w.journals}, Runner: w, Agents: w, Now: w.now, Log: log, Limits: w.limits,
-		Prefixes: prefixes, Private: snapshot.Prefixes,
-		Images: snapshot.New(w.store, w.journals), Policy: cedar.New(set), Notices: &w.notices, Patience: w.patience, ApprovalLife: w.life,
+		Prefixes: prefixes, Private: snapshot.Prefixes, Grants: grants{set},
+		Images: snapshot.New(w.store, w.journals), Notices: &w.notices, Patience: w.patience, ApprovalLife: w.life,
 		Memory: func() int64 { return w.memory },
 		Door:   door{gate.New(gate.Options{Capabilities: caps, Policy: cedar.New(set), Now: w.now, Log: log})},
 	})
@@ -362,6 +366,14 @@ when { resource.path like "ask*" } unless { context has approval && context.appr
 	if err := service.Resume(ctx); err != nil {
 		w.t.Fatal(err)
 	}
+}
+
+// grants checks grants by a set.
+type grants struct{ set *cedar.Set }
+
+func (g grants) CheckGrants(list []policy.Grant) error { return g.set.CheckGrants(list) }
+func (g grants) Attenuates(parent, child []policy.Grant) error {
+	return g.set.Attenuates(parent, child)
 }
 
 func prefixes(tenant, id string) [][]byte {

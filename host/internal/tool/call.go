@@ -37,29 +37,40 @@ func (k call) Classify(ctx context.Context, c *host.Call) (host.Class, error) {
 	if wrong := e.tool.input.check(in.Arguments); wrong != "" {
 		return host.Class{}, request.Invalid(c, "the arguments of %s do not fit its schema: %s", e.name, wrong)
 	}
-	return classOf(e, in.Arguments), nil
+	class := classOf(e)
+	class.State = callState{e, in.Arguments}
+	class.Control, class.Data, class.Recipient = e.tool.flow(in.Arguments)
+	if k.catalog.opt.Input == nil {
+		return class, nil
+	}
+	input, err := k.catalog.opt.Input(e.id(), in.Arguments)
+	if err != nil {
+		return host.Class{}, request.Invalid(c, "the arguments of %s cannot be judged by policies: %s", e.name, err)
+	}
+	class.Context = map[string]any{"input": input}
+	return class, nil
 }
 
-func classOf(e *entry, arguments json.RawMessage) host.Class {
+// classOf is a call of a tool of which nothing else is known.
+func classOf(e *entry) host.Class {
 	set := policy.UID{Type: "ToolSet", ID: e.source.Name}
 	class := host.Class{
-		Action: "invokeWriteTool", Kind: host.Effect, Recovery: host.RecoverNested,
+		Action: e.id(), Kind: host.Effect, Recovery: host.RecoverNested,
 		Resource: policy.Entity{
 			UID: policy.UID{Type: "Tool", ID: e.id()}, Parents: []policy.UID{set},
 			Attrs: map[string]any{"source": e.source.Name, "readOnly": e.readOnly()},
 		},
 		Entities: []policy.Entity{{UID: set}},
 		Child:    &host.Child{Module: e.source.Module, Plugin: e.source.Plugin, Needs: e.source.Needs},
-		State:    callState{e, arguments},
 	}
 	if e.readOnly() {
-		class.Action, class.Kind = "invokeReadTool", host.Observe
+		class.Kind = host.Observe
 	}
 	return class
 }
 
 func (k call) find(ctx context.Context, c *host.Call, name string) (*entry, error) {
-	v, err := k.catalog.view(ctx, c.Run.Agent)
+	v, err := k.catalog.visible(ctx, c)
 	if err != nil {
 		return nil, err
 	}

@@ -3,6 +3,7 @@ package tool
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -36,6 +37,9 @@ type Options struct {
 	// digest, and again after it failed.
 	Describe  func(ctx context.Context, digest string) (abi.ToolList, error)
 	Activator Activator
+	// Input makes the context.input of a tool's action of its arguments; an error is why
+	// policies cannot judge them. nil: policies see no arguments.
+	Input func(action string, arguments json.RawMessage) (map[string]any, error)
 	// GuestFault tells whether an error of Activate is the plugin's own failing, such
 	// as a trap, and says it in words for the model: the agent can go on without the
 	// tool. All other errors are the host's.
@@ -86,7 +90,7 @@ type entry struct {
 	name   string // the visible one
 }
 
-// id names the tool to people and policies.
+// id names the tool to people and policies, and is the name of its action.
 func (e *entry) id() string { return e.source.Name + "." + e.tool.Name }
 
 // readOnly holds for a tool that says so, and for one whose plugin can ask the host

@@ -23,6 +23,7 @@ type declared struct {
 	abi.Tool
 
 	input *inputSchema
+	marks map[string]mark // of the arguments that are not control
 }
 
 // descriptions keeps what plugins say of their tools, by digest: the same module
@@ -134,5 +135,5 @@ func declareOne(t abi.Tool) (*declared, error) {
 		t.InputSchema = []byte(`{"type":"object"}`)
 	}
 	input, err := compile(t.InputSchema)
-	return &declared{Tool: t, input: input}, err
+	return &declared{Tool: t, input: input, marks: marksOf(t.InputSchema)}, err
 }

@@ -39,7 +39,7 @@ func agentOf(run *host.Run) policy.Entity {
 // Perform implements host.Capability. A source that cannot be described leaves its
 // tools out; a call of one of them says why.
 func (l list) Perform(ctx context.Context, c *host.Call) (host.Output, error) {
-	v, err := l.catalog.view(ctx, c.Run.Agent)
+	v, err := l.catalog.visible(ctx, c)
 	if err != nil {
 		return host.Output{}, err
 	}

@@ -52,15 +52,15 @@ var agents = []string{
 type Agents struct{}
 
 // List implements api.Agents.
-func (Agents) List(_ context.Context, c host.Caller) []host.AgentInfo {
+func (Agents) List(_ context.Context, c host.Caller) ([]host.AgentInfo, error) {
 	if c.Tenant != Caller.Tenant {
-		return nil
+		return nil, nil
 	}
 	out := make([]host.AgentInfo, len(agents))
 	for i, name := range agents {
 		out[i] = host.AgentInfo{Name: name, Plugin: "builtin:loop", Module: "sha256:00"}
 	}
-	return out
+	return out, nil
 }
 
 // Admin is an api.Admin with one denial on record. It refuses the name bad.
@@ -76,7 +76,7 @@ func (Admin) Install(_ context.Context, _ host.Caller, name string, wasm []byte)
 }
 
 // Decisions implements api.Admin.
-func (Admin) Decisions(_ context.Context, _ host.Caller, deniedOnly bool, limit int) ([]host.DecisionRecord, error) {
+func (Admin) Decisions(_ context.Context, _ host.Caller, f host.DecisionFilter) ([]host.DecisionRecord, error) {
 	all := []host.DecisionRecord{
 		{
 			Session: "S1", Agent: "echo", Turn: 1, Time: Epoch,
@@ -91,10 +91,10 @@ func (Admin) Decisions(_ context.Context, _ host.Caller, deniedOnly bool, limit 
 			},
 		},
 	}
-	if deniedOnly {
+	if f.Denied {
 		all = all[:1]
 	}
-	return all[:min(limit, len(all))], nil
+	return all[:min(f.Limit, len(all))], nil
 }
 
 // Reload implements api.Admin.

@@ -334,7 +334,7 @@ func (s *Sessions) Export(ctx context.Context, c host.Caller, id string, w io.Wr
 }
 
 // Import implements api.Archive.
-func (s *Sessions) Import(_ context.Context, c host.Caller, agent string, r io.Reader) (host.Session, error) {
+func (s *Sessions) Import(_ context.Context, c host.Caller, o host.ImportOptions, r io.Reader) (host.Session, error) {
 	lines := bufio.NewScanner(r)
 	var all []string
 	for lines.Scan() {
@@ -346,7 +346,12 @@ func (s *Sessions) Import(_ context.Context, c host.Caller, agent string, r io.R
 	if len(all) < 2 || !strings.HasPrefix(all[0], exported) || all[len(all)-1] != "end" {
 		return host.Session{}, host.Errorf(host.ErrInvalid, "it is no exported session, or cut off; export it again")
 	}
-	agent = cmp.Or(agent, strings.TrimPrefix(all[0], exported))
+	agent := cmp.Or(o.Agent, strings.TrimPrefix(all[0], exported))
+	if o.Allow != nil {
+		if err := o.Allow(agent); err != nil {
+			return host.Session{}, err
+		}
+	}
 	if err := refuse(agent); err != nil {
 		return host.Session{}, err
 	}

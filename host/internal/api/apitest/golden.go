@@ -86,7 +86,7 @@ func exchange(t *testing.T, url, request string, spec *Spec) (answer string) {
 	}
 	defer resp.Body.Close() //nolint:errcheck // nothing was written
 	body := read(t, resp.Body, until)
-	spec.Check(t, req.Method, req.URL.Path, resp, body)
+	spec.Check(t, req.Method, req.URL.EscapedPath(), resp, body)
 	return show(resp, body)
 }
 
@@ -131,7 +131,7 @@ func read(t *testing.T, body io.Reader, until string) []byte {
 
 // shown are the headers that golden files keep.
 var shown = []string{
-	"Allow", "Content-Disposition", "Content-Type", "Idempotent-Replayed", "Location", "Preference-Applied", "Retry-After", "Www-Authenticate",
+	"Allow", "Content-Disposition", "Content-Type", "Etag", "Idempotent-Replayed", "Location", "Preference-Applied", "Retry-After", "Www-Authenticate",
 	"X-Session-Id", "X-Should-Retry",
 }
 

@@ -146,10 +146,11 @@ func (s *Spec) checkStream(schema map[string]any, stream string) error {
 // operation finds the operation that a path belongs to; literal parts win.
 func (s *Spec) operation(method, path string) map[string]any {
 	var best map[string]any
+	fewest := len(path) // parts of the pattern that are not literal
 	for pattern, ops := range s.root["paths"].(map[string]any) {
 		op, ok := ops.(map[string]any)[strings.ToLower(method)].(map[string]any)
-		if ok && matches(pattern, path) {
-			best = op
+		if n := strings.Count(pattern, "{"); ok && matches(pattern, path) && n < fewest {
+			best, fewest = op, n
 		}
 	}
 	return best

@@ -1,5 +1,6 @@
 // Package keys issues and checks API keys. A key is a bearer token with a secret
-// of 256 random bits; the store holds its SHA-256 only:
+// of 256 random bits, which may expire, be revoked, and be limited to scopes: actions of
+// the API or groups of them. The store holds its SHA-256 only:
 //
 //	key/<tenant>/<id> -> record (JSON)
 package keys
@@ -14,6 +15,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 	"time"
 
@@ -29,22 +31,14 @@ type Options struct {
 	// Stale is for how long a key that was revoked by another host of a fleet may
 	// still be accepted here; default 5 s. In this host a revocation holds at once.
 	Stale time.Duration
-}
-
-// Key is a key as people see it: everything but the secret. Zero times mean never.
-type Key struct {
-	ID      string    `json:"id"`
-	Name    string    `json:"name"`
-	Tenant  string    `json:"tenant"`
-	User    string    `json:"user"`
-	Created time.Time `json:"created"`
-	Expires time.Time `json:"expires,omitzero"`
-	Revoked time.Time `json:"revoked,omitzero"`
+	// Scope says why a name cannot be a scope, for people: that the API has no such action
+	// and no such group of actions. nil: every name of the right form can.
+	Scope func(name string) error
 }
 
 // record is what the store holds of a key.
 type record struct {
-	Key
+	host.APIKey
 	Caller string `json:"caller_name,omitempty"` // display name of User
 	Hash   []byte `json:"sha256"`                // of the token
 }
@@ -75,44 +69,6 @@ func New(o Options) (*Keys, error) {
 	return &Keys{Options: o, cache: map[string]cached{}}, nil
 }
 
-// Create makes a key that authenticates as c, and returns its token: the only
-// time that it is seen. name is for people; a zero expires means never.
-func (k *Keys) Create(ctx context.Context, c host.Caller, name string, expires time.Time) (Key, string, error) {
-	now := k.Now().UTC()
-	if err := check(c, name, expires, now); err != nil {
-		return Key{}, "", err
-	}
-	id, token, err := newToken(k.Rand, c.Tenant)
-	if err != nil {
-		return Key{}, "", err
-	}
-	r := record{
-		Key:    Key{ID: id, Name: name, Tenant: c.Tenant, User: c.User, Created: now, Expires: expires.UTC()},
-		Caller: c.Name,
-		Hash:   hash(token),
-	}
-	if err := k.write(ctx, r, 0); err != nil {
-		return Key{}, "", fmt.Errorf("create an API key: %w", err)
-	}
-	return r.Key, token, nil
-}
-
-// check reports what a new key lacks. A key without a name could not be told from
-// others when one of them leaks.
-func check(c host.Caller, name string, expires, now time.Time) error {
-	switch {
-	case !tenantForm.MatchString(c.Tenant):
-		return host.Errorf(host.ErrInvalid, "the tenant %q cannot have keys; use lower-case letters, digits and dashes", c.Tenant)
-	case c.User == "":
-		return host.Errorf(host.ErrInvalid, "the key has no user; say on whose behalf it is used")
-	case name == "":
-		return host.Errorf(host.ErrInvalid, "the key has no name; give it one, so that it can be told from others")
-	case !expires.IsZero() && !expires.After(now):
-		return host.Errorf(host.ErrInvalid, "the key would expire at %s, which is past; choose a later time", expires.Format(time.RFC3339))
-	}
-	return nil
-}
-
 // errWrong is the one answer to every token that is not valid: which part is wrong
 // is nobody's business.
 var errWrong = &host.Error{
@@ -137,11 +93,13 @@ func (k *Keys) Authenticate(ctx context.Context, token string) (host.Caller, err
 	case subtle.ConstantTimeCompare(r.Hash, hash(token)) != 1 || !r.valid(now):
 		return host.Caller{}, errWrong
 	}
-	return host.Caller{Tenant: r.Tenant, User: r.User, Name: r.Caller, Key: r.ID}, nil
+	return host.Caller{
+		Tenant: r.Tenant, User: r.User, Name: r.Caller, Key: r.ID, Via: host.ViaKey, Scopes: slices.Clone(r.Scopes),
+	}, nil
 }
 
 // valid is asked at every request, also of a cached key: time passes meanwhile.
-func (k *Key) valid(now time.Time) bool {
+func (k *record) valid(now time.Time) bool {
 	return k.Revoked.IsZero() && (k.Expires.IsZero() || now.Before(k.Expires))
 }
 
@@ -175,8 +133,8 @@ func (k *Keys) lookup(ctx context.Context, key string, now time.Time) (record, e
 }
 
 // List returns the keys of the caller's tenant, oldest first.
-func (k *Keys) List(ctx context.Context, c host.Caller) ([]Key, error) {
-	var out []Key
+func (k *Keys) List(ctx context.Context, c host.Caller) ([]host.APIKey, error) {
+	var out []host.APIKey
 	err := k.Store.View(ctx, func(tx store.Tx) error {
 		out = nil
 		for it, err := range tx.Scan(store.Query{Prefix: []byte(storeKey(c.Tenant, ""))}) {
@@ -187,7 +145,7 @@ func (k *Keys) List(ctx context.Context, c host.Caller) ([]Key, error) {
 			if err != nil {
 				return err
 			}
-			out = append(out, r.Key)
+			out = append(out, r.APIKey)
 		}
 		return nil
 	})
@@ -200,26 +158,26 @@ func (k *Keys) List(ctx context.Context, c host.Caller) ([]Key, error) {
 
 // Revoke ends a key of the caller's tenant. What it is remembered by stays, for
 // the journals that name it. Revoking it again changes nothing.
-func (k *Keys) Revoke(ctx context.Context, c host.Caller, id string) error {
+func (k *Keys) Revoke(ctx context.Context, c host.Caller, id string) (host.APIKey, error) {
 	key := storeKey(c.Tenant, id)
 	for {
 		r, rev, err := k.read(ctx, key)
 		switch {
 		case errors.Is(err, store.ErrNotFound):
-			return host.Errorf(host.ErrNotFound, "there is no API key %q; list the keys to see their ids", id)
+			return host.APIKey{}, host.Errorf(host.ErrNotFound, "there is no API key %q; list the keys to see their ids", id)
 		case err != nil:
-			return fmt.Errorf("revoke API key %s: %w", id, err)
+			return host.APIKey{}, fmt.Errorf("revoke API key %s: %w", id, err)
 		case !r.Revoked.IsZero():
-			return nil
+			return r.APIKey, nil
 		}
 		r.Revoked = k.Now().UTC()
 		err = k.write(ctx, r, rev)
 		k.forget(key)
 		switch {
 		case err == nil:
-			return nil
+			return r.APIKey, nil
 		case !errors.Is(err, store.ErrConflict): // else it changed meanwhile
-			return fmt.Errorf("revoke API key %s: %w", id, err)
+			return host.APIKey{}, fmt.Errorf("revoke API key %s: %w", id, err)
 		}
 	}
 }

@@ -94,9 +94,9 @@ func setup(tb testing.TB) (*Keys, *memory, *clock) {
 	return k, m, c
 }
 
-func create(t *testing.T, k *Keys, c host.Caller, expires time.Time) (Key, string) {
+func create(t *testing.T, k *Keys, c host.Caller, expires time.Time) (host.APIKey, string) {
 	t.Helper()
-	key, token, err := k.Create(t.Context(), c, "laptop", expires)
+	key, token, err := k.Create(t.Context(), c, host.APIKeySpec{Name: "laptop", Expires: expires})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -110,7 +110,7 @@ func TestAuthenticate(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(host.Caller{Tenant: "default", User: "world", Name: "World", Key: key.ID}, got); diff != "" {
+	if diff := cmp.Diff(host.Caller{Tenant: "default", User: "world", Name: "World", Key: key.ID, Via: host.ViaKey}, got); diff != "" {
 		t.Error(diff)
 	}
 	_, other := create(t, k, host.Caller{Tenant: "other", User: "other"}, time.Time{})
@@ -122,7 +122,7 @@ func TestAuthenticate(t *testing.T) {
 		"unknown id":   "vsp_default_0000000000000000_" + token[len(token)-52:],
 		"slash":        strings.Replace(token, "_default_", "_def/ult_", 1),
 	} {
-		if c, err := k.Authenticate(t.Context(), wrong); !errors.Is(err, errWrong) || c != (host.Caller{}) {
+		if c, err := k.Authenticate(t.Context(), wrong); !errors.Is(err, errWrong) || !cmp.Equal(c, host.Caller{}) {
 			t.Errorf("%s: %v, %v", name, c, err)
 		}
 	}
@@ -160,12 +160,13 @@ func TestRevoke(t *testing.T) {
 	if !valid(k) || !valid(elsewhere) {
 		t.Fatal("a new key is not valid")
 	}
-	if err := k.Revoke(t.Context(), host.Caller{Tenant: "other"}, key.ID); host.CodeOf(err) != host.ErrNotFound {
+	if _, err := k.Revoke(t.Context(), host.Caller{Tenant: "other"}, key.ID); host.CodeOf(err) != host.ErrNotFound {
 		t.Errorf("revoked by another tenant: %v", err)
 	}
 	for range 2 { // the second changes nothing
-		if err := k.Revoke(t.Context(), world, key.ID); err != nil {
-			t.Fatal(err)
+		got, err := k.Revoke(t.Context(), world, key.ID)
+		if err != nil || got.ID != key.ID || !got.Revoked.Equal(c.t) {
+			t.Fatal(got, err)
 		}
 	}
 	if valid(k) {
@@ -207,7 +208,7 @@ func TestCache(t *testing.T) {
 
 func TestList(t *testing.T) {
 	k, _, c := setup(t)
-	var want []Key
+	var want []host.APIKey
 	for range 5 {
 		key, _ := create(t, k, world, time.Time{})
 		want = append(want, key)
@@ -230,25 +231,31 @@ func TestList(t *testing.T) {
 func TestCreateRefuses(t *testing.T) {
 	k, m, c := setup(t)
 	for name, bad := range map[string]struct {
-		caller  host.Caller
-		name    string
-		expires time.Time
+		caller host.Caller
+		spec   host.APIKeySpec
 	}{
-		"tenant":  {host.Caller{Tenant: "a/b", User: "x"}, "n", time.Time{}},
-		"no one":  {host.Caller{Tenant: "default"}, "n", time.Time{}},
-		"no name": {world, "", time.Time{}},
-		"expired": {world, "n", c.t},
+		"tenant":      {host.Caller{Tenant: "a/b", User: "x"}, host.APIKeySpec{Name: "n"}},
+		"no one":      {host.Caller{Tenant: "default"}, host.APIKeySpec{Name: "n"}},
+		"no name":     {world, host.APIKeySpec{}},
+		"expired":     {world, host.APIKeySpec{Name: "n", Expires: c.t}},
+		"nothing":     {world, host.APIKeySpec{Name: "n", Scopes: []string{}}},
+		"blank scope": {world, host.APIKeySpec{Name: "n", Scopes: []string{"read", ""}}},
+		"two in one":  {world, host.APIKeySpec{Name: "n", Scopes: []string{"read use"}}},
+		"long name":   {world, host.APIKeySpec{Name: strings.Repeat("n", maxText+1)}},
+		"hidden user": {world, host.APIKeySpec{Name: "n", User: "ad\u200bmin"}},
+		"no text":     {world, host.APIKeySpec{Name: "n\xff"}},
+		"many":        {world, host.APIKeySpec{Name: "n", Scopes: slices.Repeat([]string{"read"}, maxScopes+1)}},
 	} {
-		if _, _, err := k.Create(t.Context(), bad.caller, bad.name, bad.expires); host.CodeOf(err) != host.ErrInvalid {
+		if _, _, err := k.Create(t.Context(), bad.caller, bad.spec); host.CodeOf(err) != host.ErrInvalid {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
 	m.fail = store.ErrFull
-	if _, _, err := k.Create(t.Context(), world, "n", time.Time{}); host.CodeOf(err) != host.ErrFull {
+	if _, _, err := k.Create(t.Context(), world, host.APIKeySpec{Name: "n"}); host.CodeOf(err) != host.ErrFull {
 		t.Errorf("full: %v", err)
 	}
 	k.Rand = iotest.ErrReader(errors.New("no entropy"))
-	if _, _, err := k.Create(t.Context(), world, "n", time.Time{}); err == nil {
+	if _, _, err := k.Create(t.Context(), world, host.APIKeySpec{Name: "n"}); err == nil {
 		t.Error("a key without randomness")
 	}
 }
@@ -267,7 +274,7 @@ func TestRevokeDuringRead(t *testing.T) {
 	}()
 	<-slow.read
 	k.Store = m
-	if err := k.Revoke(t.Context(), world, key.ID); err != nil {
+	if _, err := k.Revoke(t.Context(), world, key.ID); err != nil {
 		t.Fatal(err)
 	}
 	close(slow.resume)
@@ -318,7 +325,7 @@ func FuzzParseToken(f *testing.F) {
 
 func BenchmarkAuthenticate(b *testing.B) {
 	k, _, _ := setup(b)
-	_, token, err := k.Create(b.Context(), world, "laptop", time.Time{})
+	_, token, err := k.Create(b.Context(), world, host.APIKeySpec{Name: "laptop"})
 	if err != nil {
 		b.Fatal(err)
 	}

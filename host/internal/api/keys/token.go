@@ -7,6 +7,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/vespiary/vespiary/host"
 )
 
 // A token is vsp_<tenant>_<id>_<secret>. The tenant and the id find the record;
@@ -52,6 +54,6 @@ func parseToken(token string) (tenant, id string, ok bool) {
 func storeKey(tenant, id string) string { return "key/" + tenant + "/" + id }
 
 // sortByAge gives lists an order that people expect: ids are random.
-func sortByAge(keys []Key) {
-	slices.SortStableFunc(keys, func(a, b Key) int { return a.Created.Compare(b.Created) })
+func sortByAge(keys []host.APIKey) {
+	slices.SortStableFunc(keys, func(a, b host.APIKey) int { return a.Created.Compare(b.Created) })
 }

@@ -61,7 +61,11 @@ func (h *handlers) describe(a host.AgentInfo) model {
 // models lists the agents that the caller may invoke.
 func (h *handlers) models(w http.ResponseWriter, r *http.Request) error {
 	list := modelList{Object: "list", Data: []model{}}
-	for _, a := range h.Agents.List(r.Context(), api.Caller(r)) {
+	agents, err := h.Agents.List(r.Context(), api.Caller(r))
+	if err != nil {
+		return err
+	}
+	for _, a := range agents {
 		list.Data = append(list.Data, h.describe(a))
 	}
 	return api.WriteJSON(w, http.StatusOK, list)
@@ -78,7 +82,10 @@ func (h *handlers) model(w http.ResponseWriter, r *http.Request) error {
 
 // agent returns the agent that a request names as its model.
 func (h *handlers) agent(r *http.Request, name string) (host.AgentInfo, error) {
-	list := h.Agents.List(r.Context(), api.Caller(r))
+	list, err := h.Agents.List(r.Context(), api.Caller(r))
+	if err != nil {
+		return host.AgentInfo{}, err
+	}
 	i := slices.IndexFunc(list, func(a host.AgentInfo) bool { return a.Name == name })
 	if i < 0 {
 		return host.AgentInfo{}, &api.FieldError{Field: "model", Err: host.Errorf(host.ErrNotFound,

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"io"
 	"net/http"
-	"strconv"
 
 	"github.com/vespiary/vespiary/host"
 	"github.com/vespiary/vespiary/host/internal/api"
@@ -57,17 +56,15 @@ func (h *handlers) decisions(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	denied := false
-	if v := q.Get("denied"); v != "" {
-		if denied, err = strconv.ParseBool(v); err != nil {
-			return api.Invalid("denied", "denied is %q; use true or false", v)
-		}
+	denied, err := boolean(q, "denied")
+	if err != nil {
+		return err
 	}
 	n, err := limit(q)
 	if err != nil {
 		return err
 	}
-	list, err := h.Admin.Decisions(r.Context(), api.Caller(r), denied, n)
+	list, err := h.Admin.Decisions(r.Context(), api.Caller(r), host.DecisionFilter{Denied: denied, Limit: n})
 	if err != nil {
 		return err
 	}

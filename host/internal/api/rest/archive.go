@@ -41,7 +41,7 @@ func (h *handlers) importSession(w http.ResponseWriter, r *http.Request) error {
 	}
 	in := &source{Reader: r.Body}
 	return api.Working(r, func(ctx context.Context) error {
-		s, err := h.Durable.Import(ctx, api.Caller(r), q.Get("agent"), in)
+		s, err := h.Durable.Import(ctx, api.Caller(r), host.ImportOptions{Agent: q.Get("agent")}, in)
 		switch {
 		case in.err != nil: // it tells more than what was made of it
 			return in.err

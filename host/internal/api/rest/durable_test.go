@@ -48,7 +48,7 @@ func TestExportBreaksOff(t *testing.T) {
 func TestBackupFails(t *testing.T) {
 	s := apitest.Start(t, time.Now, func(s *apitest.Sessions) []api.Route {
 		return rest.Routes(rest.Options{
-			Sessions: s, Agents: apitest.Agents{}, Admin: apitest.Admin{},
+			Sessions: s, Agents: apitest.Agents{}, Admin: apitest.Admin{}, Now: apitest.Now,
 			Backup: apitest.Backup{Size: 10, Err: errors.New("a detail that clients must not see")},
 		})
 	})
@@ -65,7 +65,7 @@ func TestBackupFails(t *testing.T) {
 // own limit, of which the service cannot make another error.
 func TestImportLimit(t *testing.T) {
 	s := apitest.Start(t, time.Now, func(s *apitest.Sessions) []api.Route {
-		return rest.Routes(rest.Options{Sessions: s, Agents: apitest.Agents{}, Admin: apitest.Admin{}, Durable: s, Import: 3 << 20})
+		return rest.Routes(rest.Options{Sessions: s, Agents: apitest.Agents{}, Admin: apitest.Admin{}, Durable: s, Now: apitest.Now, Import: 3 << 20})
 	})
 	file := func(size int) io.Reader { // whose length is not known before
 		line := strings.Repeat("x", 1023) + "\n"
@@ -82,6 +82,8 @@ func TestImportLimit(t *testing.T) {
 func FuzzDurable(f *testing.F) {
 	for _, seed := range []string{
 		`{"name":"go","data":{}}`, `{"grant":true}`, `{"path":"1/1","outcome":"happened"}`, `{"at":1}`, `{"to":1}`,
+		`{"agent":"echo","grants":[{"actions":["a"]}],"expires_in":1}`, `{"name":"tool_list","id":"1","request":{}}`, `{"state":"completed","content":"x"}`,
+		`{"audience":"a"}`, `{"name":"k","scopes":["use"]}`, `{"files":[{"name":"a.cedar","text":"permit"}],"since":"2030-01-02T03:04:05Z"}`,
 		`{"module":"m","model":"x","until":1}`, `{"mode":"replay"}`, `{"note":"n"}`, "session of echo\nend\n", "", "\xff", `{"at":1e30}`,
 	} {
 		f.Add([]byte(seed))
@@ -91,7 +93,9 @@ func FuzzDurable(f *testing.F) {
 		s := apitest.NewSessions()
 		all := routes(s)
 		apitest.Post(t, spec, all, "/v1/agents/approve/invocations", []byte(`{"content":"hi","type":"message"}`))
+		apitest.Post(t, spec, all, "/v1/tasks", []byte(`{"agent":"echo"}`))
 		for _, path := range []string{
+			"tasks", "tasks/T1/calls", "tasks/T1/tokens", "tasks/T1/end", "keys", "policies/check", "policies/simulate",
 			"sessions/S1/signals", "sessions/S1/settlements", "sessions/S1/fork", "sessions/S1/revert", "sessions/S1/replay",
 			"sessions/S1/upgrade", "sessions/S1/resume", "sessions/import", "approvals/hmac:a1",
 		} {

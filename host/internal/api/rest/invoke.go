@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"iter"
 	"net/http"
+	"slices"
 	"strconv"
 	"time"
 
@@ -20,6 +21,7 @@ type invocation struct {
 	Type    abi.EventType   `json:"type"`
 	Name    string          `json:"name"`
 	Data    json.RawMessage `json:"data"`
+	Task    taskSpec        `json:"task"`
 }
 
 // event checks the invocation and returns what the agent is to handle.
@@ -56,7 +58,7 @@ func (in *invocation) message() error {
 // is over, or at once, as the client likes. The turn is the agent's from its
 // acceptance on; a client that leaves ends nothing.
 func (h *handlers) invoke(w http.ResponseWriter, r *http.Request) error {
-	in, err := request(r)
+	in, err := h.request(r)
 	if err != nil {
 		return err
 	}
@@ -96,7 +98,7 @@ func signed(r *http.Request, body []byte) []byte {
 }
 
 // request reads the invocation.
-func request(r *http.Request) (host.Invocation, error) {
+func (h *handlers) request(r *http.Request) (host.Invocation, error) {
 	var b invocation
 	body, err := api.Decode(r, &b, true)
 	if err != nil {
@@ -109,11 +111,16 @@ func request(r *http.Request) (host.Invocation, error) {
 	if err != nil {
 		return host.Invocation{}, err
 	}
+	task, err := b.Task.spec("task.", h.Now)
+	if err != nil {
+		return host.Invocation{}, err
+	}
 	in := host.Invocation{
 		Caller:  api.Caller(r),
 		Agent:   r.PathValue("agent"),
 		Session: b.Session,
 		Event:   e,
+		Task:    task,
 		Body:    signed(r, body),
 	}
 	in.IdempotencyKey, err = api.IdempotencyKey(r.Header)
@@ -121,7 +128,8 @@ func request(r *http.Request) (host.Invocation, error) {
 }
 
 // await waits for the turn within limit. Running out of time is no error: the
-// turn goes on, and the answer says so.
+// turn goes on, and the answer says so. So is that the caller may begin turns and not
+// read sessions.
 func (h *handlers) await(ctx context.Context, c host.Caller, t host.Turn, limit time.Duration) (host.Turn, error) {
 	ctx, cancel := api.Serving(ctx, limit)
 	defer cancel()
@@ -129,6 +137,8 @@ func (h *handlers) await(ctx context.Context, c host.Caller, t host.Turn, limit 
 	switch {
 	case err == nil:
 		return now, nil
+	case slices.Contains([]host.ErrorCode{host.ErrForbidden, host.ErrNotFound}, host.CodeOf(err)):
+		return t, nil
 	case ctx.Err() == nil:
 		return t, err
 	case now.Number == 0: // it ended before the state was read

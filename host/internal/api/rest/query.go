@@ -56,6 +56,19 @@ func limit(q url.Values) (int, error) {
 	return n, nil
 }
 
+// boolean returns a parameter that is true or false, and false when it is not given.
+func boolean(q url.Values, name string) (bool, error) {
+	v := q.Get(name)
+	if v == "" {
+		return false, nil
+	}
+	b, err := strconv.ParseBool(v)
+	if err != nil {
+		return false, api.Invalid(name, "%s is %q; use true or false", name, v)
+	}
+	return b, nil
+}
+
 // oneOf refuses a value that is given and not in the list.
 func oneOf[T ~string](field string, v T, list []T) error {
 	if v == "" || slices.Contains(list, v) {

@@ -21,8 +21,10 @@ import (
 )
 
 func routes(s *apitest.Sessions) []api.Route {
+	tasks := apitest.NewTasks()
 	return rest.Routes(rest.Options{
 		Sessions: s, Agents: apitest.Agents{}, Admin: apitest.Admin{}, Durable: s, Backup: apitest.Backup{Size: 10},
+		Tasks: tasks, Delegation: tasks, Keys: &apitest.Keys{}, Policies: apitest.NewPolicies(), Audit: apitest.Audit{}, Now: apitest.Now,
 	})
 }
 
@@ -109,7 +111,7 @@ func TestClientLeavesEarly(t *testing.T) {
 
 func TestWait(t *testing.T) {
 	short := func(s *apitest.Sessions) []api.Route {
-		return rest.Routes(rest.Options{Sessions: s, Agents: apitest.Agents{}, Admin: apitest.Admin{}, Wait: time.Millisecond})
+		return rest.Routes(rest.Options{Sessions: s, Agents: apitest.Agents{}, Admin: apitest.Admin{}, Now: apitest.Now, Wait: time.Millisecond})
 	}
 	s := apitest.Start(t, time.Now, short)
 	resp, err := invoke(t.Context(), t, s.URL, "slow")

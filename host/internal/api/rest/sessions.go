@@ -4,6 +4,7 @@ import (
 	"context"
 	"iter"
 	"net/http"
+	"net/url"
 	"regexp"
 	"strconv"
 
@@ -22,7 +23,11 @@ func (h *handlers) agents(w http.ResponseWriter, r *http.Request) error {
 	if _, err := query(r); err != nil {
 		return err
 	}
-	return api.WriteJSON(w, http.StatusOK, agentList{some(h.Agents.List(r.Context(), api.Caller(r)))})
+	list, err := h.Agents.List(r.Context(), api.Caller(r))
+	if err != nil {
+		return err
+	}
+	return api.WriteJSON(w, http.StatusOK, agentList{some(list)})
 }
 
 // sessionList is one page. Next, given back as after, asks for the next one.
@@ -84,19 +89,29 @@ func (h *handlers) cancel(w http.ResponseWriter, r *http.Request) error {
 // eventID is the form of the ids that clients give back.
 var eventID = regexp.MustCompile(`^[0-9A-Za-z./_-]{1,256}$`)
 
-// events follows a session. A browser that connects anew sends Last-Event-ID
-// itself; after in the query is for the first connection, where it cannot.
-func (h *handlers) events(w http.ResponseWriter, r *http.Request) error {
-	q, err := query(r, "after")
-	if err != nil {
-		return err
-	}
+// resumption returns the id after which a stream is to go on. A browser that connects
+// anew sends Last-Event-ID itself; after in the query is for the first connection, where
+// it cannot.
+func resumption(r *http.Request, q url.Values) (string, error) {
 	after := r.Header.Get("Last-Event-ID")
 	if after == "" {
 		after = q.Get("after")
 	}
 	if after != "" && !eventID.MatchString(after) {
-		return api.Invalid("Last-Event-ID", "the event id %q is not one this host gave out; leave it out to begin at the beginning", after)
+		return "", api.Invalid("Last-Event-ID", "the event id %q is not one this host gave out; leave it out to begin at the beginning", after)
+	}
+	return after, nil
+}
+
+// events follows a session.
+func (h *handlers) events(w http.ResponseWriter, r *http.Request) error {
+	q, err := query(r, "after")
+	if err != nil {
+		return err
+	}
+	after, err := resumption(r, q)
+	if err != nil {
+		return err
 	}
 	c, id := api.Caller(r), r.PathValue("id")
 	if _, err := h.Sessions.Get(r.Context(), c, id); err != nil {

@@ -30,10 +30,13 @@ type Text interface {
 	Expected() string
 }
 
+// List is a list of text, for which one text may stand alone.
+type List []string
+
 // Decode reads one YAML document into the struct that into points to. Keys are
 // the `yaml` tags of its fields, and `yaml:"name,required"` demands a key. Fields
 // are strings, booleans, integers, float64, [time.Duration], [json.RawMessage]
-// (any value, as JSON), types whose pointer is a Text, and structs, pointers,
+// (any value, as JSON), List, types whose pointer is a Text, and structs, pointers,
 // slices and maps by string of those. What could not be decoded keeps its zero
 // value and is a problem of the Report. file names the source in problems.
 func Decode(file string, data []byte, into any) *Report {
@@ -124,6 +127,7 @@ type decoder struct{ *Report }
 var (
 	durationType = reflect.TypeFor[time.Duration]()
 	anyType      = reflect.TypeFor[json.RawMessage]()
+	listType     = reflect.TypeFor[List]()
 )
 
 func (d decoder) value(path string, n ast.Node, v reflect.Value) {
@@ -204,7 +208,7 @@ func (d decoder) table(path string, n ast.Node, v reflect.Value) {
 func (d decoder) list(path string, n ast.Node, v reflect.Value) {
 	seq, ok := n.(*ast.SequenceNode)
 	if !ok {
-		d.expected(path, n, "a list")
+		d.alone(path, n, v)
 		return
 	}
 	s := reflect.MakeSlice(v.Type(), len(seq.Values), len(seq.Values))
@@ -212,4 +216,17 @@ func (d decoder) list(path string, n ast.Node, v reflect.Value) {
 		d.value(fmt.Sprintf("%s.%d", path, i), item, s.Index(i))
 	}
 	v.Set(s)
+}
+
+// alone decodes what is no list where one may be left out.
+func (d decoder) alone(path string, n ast.Node, v reflect.Value) {
+	s, ok := textOf(n)
+	switch {
+	case v.Type() != listType:
+		d.expected(path, n, "a list")
+	case !ok:
+		d.expected(path, n, "text or a list")
+	default:
+		v.Set(reflect.ValueOf(List{s}))
+	}
 }

@@ -25,6 +25,8 @@ type tree struct {
 	Leaf   *leaf           `yaml:"leaf"`
 	Leaves []leaf          `yaml:"leaves"`
 	Named  map[string]leaf `yaml:"named"`
+	List   strict.List     `yaml:"list"`
+	Alone  strict.List     `yaml:"alone"`
 	Hidden string
 }
 
@@ -45,6 +47,8 @@ leaves:
 named:
   1: {name: number}
   true: {name: word}
+list: [a, b]
+alone: a
 `), &got)
 	if err := r.Err(); err != nil {
 		t.Fatal(err)
@@ -54,6 +58,7 @@ named:
 		Any:  json.RawMessage(`{"a":{},"b":[1,-2,2.5,"3",null,"yes"]}`),
 		Leaf: &leaf{"007", 16}, Leaves: []leaf{{"a", 0}, {"b", -1}},
 		Named: map[string]leaf{"1": {Name: "number"}, "true": {Name: "word"}},
+		List:  strict.List{"a", "b"}, Alone: strict.List{"a"},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("decoded (-want +got):\n%s", diff)
@@ -65,11 +70,13 @@ named:
 
 func TestProblems(t *testing.T) {
 	for name, tc := range map[string]struct{ text, want string }{
-		"hidden field":  {"hidden: x", "t.yaml:1:1: hidden: unknown key; known here: text, yes, ratio, wait, any, leaf, leaves, named"},
+		"hidden field":  {"hidden: x", "t.yaml:1:1: hidden: unknown key; known here: text, yes, ratio, wait, any, leaf, leaves, named, list, alone"},
 		"swapped":       {"lefa: x", `t.yaml:1:1: lefa: unknown key; did you mean "leaf"?`},
 		"case":          {"TEXT: x", `t.yaml:1:1: TEXT: unknown key; did you mean "text"?`},
 		"missing":       {"leaf: {size: 1}", "t.yaml:1:7: leaf.name: missing, and needed here"},
 		"in a list":     {"leaves:\n  - {name: a}\n  - {nome: b}", "t.yaml:3:6: leaves.1.nome: unknown key; did you mean \"name\"?"},
+		"no list":       {"list: 3", "t.yaml:1:7: list: expected text or a list, found a whole number"},
+		"list of more":  {"list: [a, [b]]", "t.yaml:1:11: list.1: expected text, found a list"},
 		"overflow":      {"leaf: {name: a, size: 9223372036854775808}", "t.yaml:1:23: leaf.size: the number is too large"},
 		"infinite":      {"ratio: .inf", "t.yaml:1:8: ratio: expected a number, found a decimal number"},
 		"any alias":     {"any: [&a 1, *a]", "t.yaml:1:7: any.0: expected text, a number, true or false, a list, or keys and values"},

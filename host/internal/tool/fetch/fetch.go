@@ -55,6 +55,7 @@ func (f *Fetcher) Capabilities() map[string]host.Capability {
 // prepared is a request that was checked, and where it goes.
 type prepared struct {
 	target  *target
+	raw     string // the URL as the guest gave it
 	method  string
 	header  http.Header
 	body    []byte
@@ -94,7 +95,7 @@ func (f *Fetcher) Classify(ctx context.Context, c *host.Call) (host.Class, error
 }
 
 func prepare(in abi.HTTPRequest) (*prepared, error) {
-	var p prepared
+	p := prepared{raw: in.URL}
 	var err error
 	if p.target, err = parseTarget(in.URL); err != nil {
 		return nil, err
@@ -121,7 +122,7 @@ func unresolved(c *host.Call, t *target, err error) error {
 func (p *prepared) lookup() host.Class {
 	return host.Class{
 		Action: "resolveName", Kind: host.Egress, Recovery: abi.RecoverRead,
-		Resource: p.target.entity(), Recipient: []string{p.target.id()},
+		Resource: p.target.entity(), Recipient: []string{p.target.host}, Control: []string{p.target.host}, Data: []string{},
 	}
 }
 
@@ -141,8 +142,11 @@ func (p *prepared) class() host.Class {
 		Context: map[string]any{
 			"method": p.method, "scheme": scheme, "urlPath": t.url.EscapedPath(), "ip": p.addr,
 		},
-		Recipient: []string{t.id()},
-		State:     p,
+		Recipient: []string{t.host}, Control: []string{p.raw},
+		State: p,
+	}
+	if len(p.body) == 0 {
+		class.Data = []string{}
 	}
 	switch {
 	case reads(p.method):

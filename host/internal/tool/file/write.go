@@ -47,7 +47,12 @@ func (write) Classify(_ context.Context, c *host.Call) (host.Class, error) {
 	if why := check(in, s); why != "" {
 		return host.Class{}, request.Invalid(c, "%s", why)
 	}
-	return classOf(s.place, "fileWrite", host.Effect, abi.RecoverTxn, s), nil
+	class := classOf(s.place, "fileWrite", host.Effect, abi.RecoverTxn, s)
+	class.Control = []string{in.Path}
+	if len(s.data) == 0 {
+		class.Data = []string{}
+	}
+	return class, nil
 }
 
 func check(in abi.FileWrite, s writeState) string {

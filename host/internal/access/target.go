@@ -1,0 +1,180 @@
+package access
+
+import (
+	"cmp"
+	"context"
+	"maps"
+	"time"
+
+	"github.com/vespiary/vespiary/host"
+	"github.com/vespiary/vespiary/policy"
+)
+
+// target is what a caller asks about.
+type target struct {
+	uid      policy.UID
+	entities []policy.Entity
+	agent    string // that it is or belongs to
+	session  string
+	read     string      // action that lets a caller know of it; "": everybody does
+	missing  *host.Error // what they hear when it is not there, or is hidden
+}
+
+var (
+	hostUID    = policy.UID{Type: "Host", ID: "this"}
+	hostTarget = target{uid: hostUID, entities: []policy.Entity{{UID: hostUID}}}
+)
+
+// decide asks policy whether the caller may do an action with t, and nothing else.
+func (v *visit) decide(ctx context.Context, t target, action string, more map[string]any) (policy.Decision, *policy.Request) {
+	facts := host.AskedBy(&v.caller, v.guard.opt.Now())
+	maps.Copy(facts, more)
+	r := &policy.Request{
+		Principal: userUID(v.caller.User), Action: policy.UID{Type: "Action", ID: action}, Resource: t.uid,
+		Context: facts, Known: v.known(t.agent), Entities: append(v.others(t), t.entities...),
+	}
+	return v.guard.opt.Policy.Authorize(ctx, r), r
+}
+
+func userUID(name string) policy.UID     { return policy.UID{Type: "User", ID: name} }
+func tenantUID(c host.Caller) policy.UID { return policy.UID{Type: "Tenant", ID: c.Tenant} }
+func sessionUID(id string) policy.UID    { return policy.UID{Type: "Session", ID: id} }
+func agentUID(name string) policy.UID    { return policy.UID{Type: "Agent", ID: name} }
+func taskUID(id string) policy.UID       { return policy.UID{Type: "Task", ID: id} }
+func approvalUID(id string) policy.UID   { return policy.UID{Type: "Approval", ID: id} }
+
+// known are the caller and an agent, which all questions of a visit about it share.
+func (v *visit) known(agent string) *policy.Known {
+	if k, ok := v.shared[agent]; ok {
+		return k
+	}
+	tenant := tenantUID(v.caller)
+	k := &policy.Known{Entities: append([]policy.Entity{{UID: tenant}}, person(tenant, v.caller.User, cmp.Or(v.caller.Name, v.caller.User), v.caller.Groups, v.caller.Claims)...)}
+	if a, ok := v.guard.opt.Agents(agent); ok && agent != "" {
+		k.Entities = append(k.Entities, agentEntities(tenant, a)...)
+	}
+	if v.shared == nil {
+		v.shared = map[string]*policy.Known{}
+	}
+	v.shared[agent] = k
+	return k
+}
+
+// others are the users besides the caller that t names.
+func (v *visit) others(t target) []policy.Entity {
+	var out []policy.Entity
+	seen := map[policy.UID]bool{userUID(v.caller.User): true}
+	for _, e := range t.entities {
+		for _, value := range e.Attrs {
+			id, ok := value.(policy.UID)
+			if !ok || id.Type != "User" || seen[id] {
+				continue
+			}
+			seen[id] = true
+			out = append(out, person(tenantUID(v.caller), id.ID, id.ID, v.guard.opt.Groups(v.caller.Tenant, id.ID), nil)...)
+		}
+	}
+	return out
+}
+
+// person is a user with their groups.
+func person(tenant policy.UID, user, name string, groups []string, claims map[string][]string) []policy.Entity {
+	e := policy.Entity{UID: userUID(user), Attrs: map[string]any{"name": name}, Tags: claims}
+	var out []policy.Entity
+	for _, g := range groups {
+		id := policy.UID{Type: "Group", ID: g}
+		e.Parents = append(e.Parents, id)
+		out = append(out, policy.Entity{UID: id, Parents: []policy.UID{tenant}})
+	}
+	e.Parents = append(e.Parents, tenant)
+	return append(out, e)
+}
+
+// agentEntities are an agent with its roles and its module.
+func agentEntities(tenant policy.UID, a *host.Agent) []policy.Entity {
+	module := policy.UID{Type: "Module", ID: a.Module}
+	e := policy.Entity{
+		UID: agentUID(a.Name), Parents: []policy.UID{tenant},
+		Attrs: map[string]any{"module": module, "external": a.Module == host.ModuleExternal},
+	}
+	out := []policy.Entity{{UID: module, Attrs: map[string]any{"name": a.Plugin, "version": ""}}}
+	for _, role := range a.Roles {
+		id := policy.UID{Type: "Role", ID: role}
+		e.Parents = append(e.Parents, id)
+		out = append(out, policy.Entity{UID: id})
+	}
+	return append(out, e)
+}
+
+// agentTarget is an agent by name; ok is whether the configuration has it.
+func (g *Guard) agentTarget(name string) (t target, ok bool) {
+	_, ok = g.opt.Agents(name)
+	return target{
+		uid: agentUID(name), agent: name, read: "readAgent",
+		missing: host.Errorf(host.ErrNotFound, "find agent %q: there is none with this name among yours; GET /v1/agents lists them", name),
+	}, ok
+}
+
+// sessionTarget is a session. Its agent may be one that the configuration has not any more.
+func sessionTarget(s *host.Session) target {
+	return target{
+		uid: sessionUID(s.ID), session: s.ID, agent: s.Agent, read: "readSession", missing: noSession(s.ID),
+		entities: []policy.Entity{{
+			UID:   sessionUID(s.ID),
+			Attrs: map[string]any{"owner": userUID(s.Owner), "agent": agentUID(s.Agent)},
+		}},
+	}
+}
+
+func noSession(id string) *host.Error {
+	return host.Errorf(host.ErrNotFound, "find session %s: there is none with this id among yours; GET /v1/sessions lists them", id)
+}
+
+// approvalTarget is the question for an approval. Who may not answer it may not read it.
+func approvalTarget(q *host.Approval) target {
+	return target{
+		uid: approvalUID(q.ID), session: q.Session, agent: q.Agent, read: "approve", missing: noApproval(q.ID),
+		entities: []policy.Entity{
+			{UID: sessionUID(q.Session), Attrs: map[string]any{"owner": userUID(q.Owner), "agent": agentUID(q.Agent)}},
+			{UID: approvalUID(q.ID), Attrs: map[string]any{
+				"session": sessionUID(q.Session), "owner": userUID(q.Owner), "user": userUID(q.User), "agent": agentUID(q.Agent),
+				"action": q.Action, "resource": q.Resource.Type + " " + q.Resource.ID, "call": q.Call,
+			}},
+		},
+	}
+}
+
+func noApproval(id string) *host.Error {
+	return host.Errorf(host.ErrNotFound, "find approval %s: there is none with this id that you may answer; GET /v1/approvals lists them", id)
+}
+
+// taskEntity describes a task as it is now.
+func taskEntity(t *host.Task, now time.Time) policy.Entity {
+	state := t.State
+	if state == host.TaskActive && !t.Live(now) {
+		state = host.TaskExpired
+	}
+	e := policy.Entity{UID: taskUID(t.ID), Attrs: map[string]any{
+		"state": string(state), "user": userUID(t.User), "restricted": t.Grants != nil, "grants": given(t.Grants),
+	}}
+	if !t.Expires.IsZero() {
+		e.Attrs["expiresAt"] = t.Expires
+	}
+	if t.Parent != "" {
+		e.Parents, e.Attrs["parent"] = []policy.UID{taskUID(t.Parent)}, taskUID(t.Parent)
+	}
+	return e
+}
+
+// given are the names of actions that grants give.
+func given(grants []policy.Grant) []string {
+	out := []string{}
+	for _, g := range grants {
+		out = append(out, g.Actions...)
+	}
+	return out
+}
+
+func noTask(id string) *host.Error {
+	return host.Errorf(host.ErrNotFound, "find task %s: there is none with this id among yours; GET /v1/tasks lists them", id)
+}

@@ -1,0 +1,192 @@
+package app
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/vespiary/vespiary/host"
+	"github.com/vespiary/vespiary/host/internal/access"
+	"github.com/vespiary/vespiary/host/internal/config"
+	"github.com/vespiary/vespiary/host/internal/identity"
+	"github.com/vespiary/vespiary/policy"
+	"github.com/vespiary/vespiary/policy/audit"
+)
+
+// auditKeyFile holds the key that signs the audit's checkpoints, where the configuration
+// names no other.
+const auditKeyFile = "audit.key"
+
+// openAudit opens the log of what is asked, decided and done.
+func (h *Host) openAudit(_ context.Context, cfg *config.Config) error {
+	signer, err := auditSigner(cfg)
+	if err != nil {
+		return err
+	}
+	h.verifier, h.sets = signer.PublicKey(), keptSets{h.store}
+	if h.signer, err = delegationSigner(cfg, h.opt.Now); err != nil {
+		return err
+	}
+	h.audit, err = audit.New(audit.Options{Store: h.store, Signer: signer, Now: h.opt.Now, Log: h.opt.Log})
+	return err
+}
+
+func auditSigner(cfg *config.Config) (*audit.Signer, error) {
+	if !cfg.Audit.Key.IsZero() {
+		key, err := cfg.Audit.Key.Resolve()
+		if err != nil {
+			return nil, fmt.Errorf("audit.key: %w", err)
+		}
+		return audit.NewSigner(strings.TrimSpace(key))
+	}
+	path := filepath.Join(cfg.Data, auditKeyFile)
+	b, err := os.ReadFile(path)
+	if err == nil {
+		return audit.NewSigner(strings.TrimSpace(string(b)))
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("read the key of the audit: %w", err)
+	}
+	key, err := audit.GenerateKey(rand.Reader, "vespiary")
+	if err != nil {
+		return nil, err
+	}
+	if err := os.WriteFile(path, []byte(key+"\n"), 0o600); err != nil {
+		return nil, fmt.Errorf("keep the key of the audit: %w", err)
+	}
+	return audit.NewSigner(key)
+}
+
+// delegationKeyFile holds the keys that sign what agents take along to other hosts.
+const delegationKeyFile = "delegation.pem"
+
+// delegationSigner signs what agents take along, in the name by which other hosts know this
+// one; nil where they know it by none.
+func delegationSigner(cfg *config.Config, now func() time.Time) (*identity.Signer, error) {
+	if cfg.Identity.Audience == "" {
+		return nil, nil //nolint:nilnil // it signs nothing
+	}
+	keys, err := identity.LoadOrCreate(filepath.Join(cfg.Data, delegationKeyFile))
+	if err != nil {
+		return nil, err
+	}
+	return identity.NewSigner(identity.SignerOptions{URL: cfg.Identity.Audience, Keys: keys, Now: now})
+}
+
+// past is what was decided here.
+func (h *Host) past() past { return past{h.audit, h.journals, h.opt.Log} }
+
+// checkpointFile is where the newest checkpoint is written, outside of the store, so that
+// others can keep it.
+func checkpointFile(cfg *config.Config) string {
+	return cmp.Or(cfg.Audit.Checkpoint, filepath.Join(cfg.Data, "audit.checkpoint"))
+}
+
+// identities makes what finds out who callers are.
+func (h *Host) identities(cfg *config.Config) (*identity.Chain, error) {
+	o := identity.Options{
+		Keys: h.keys, Tasks: h.holder, Audience: cfg.Identity.Audience, Groups: membersOf(cfg),
+		Store: h.store, Now: h.opt.Now, Log: h.opt.Log,
+		Issuers: map[string]identity.Issuer{}, Peers: map[string]identity.Peer{},
+	}
+	for name, i := range cfg.Identity.Issuers {
+		o.Issuers[name] = issuerOf(i)
+	}
+	for name, p := range cfg.Identity.Peers {
+		o.Peers[name] = peerOf(p)
+	}
+	return identity.NewChain(o)
+}
+
+// membersOf are the users of each group. Whoever says nothing of groups has the one that the
+// policies to begin with know: operators, who look after the host, with the user of its
+// machine. A configuration with groups says itself who that is.
+func membersOf(cfg *config.Config) map[string][]string {
+	if cfg.Groups == nil {
+		return map[string][]string{"operators": {LocalUser}}
+	}
+	return cfg.Groups
+}
+
+// holder tells who holds a task's token. The sessions exist once requests come.
+func (h *Host) holder(ctx context.Context, token string) (host.Caller, error) {
+	return h.sessions.Holder(ctx, token)
+}
+
+// authenticator is who the host believes callers to be, by the configuration of now.
+type authenticator struct{ h *Host }
+
+// Authenticate implements api.Authenticator.
+func (a authenticator) Authenticate(ctx context.Context, token string) (host.Caller, error) {
+	return a.h.desired.Load().callers.Authenticate(ctx, token)
+}
+
+// groupsOf are the groups of a caller as the configuration has them now; those of a token
+// are as the token had them.
+func (h *Host) groupsOf(c host.Caller) []string {
+	if c.Via != host.ViaToken {
+		c.Groups = nil
+	}
+	return h.desired.Load().callers.Assign(c).Groups
+}
+
+// openGuard makes the guard of what callers ask of the host.
+func (h *Host) openGuard() error {
+	var err error
+	h.guard, err = access.New(access.Options{
+		Policy: h.policy, Audit: h.audit, Now: h.opt.Now, Agents: agents{h}.Agent,
+		Groups: func(tenant, user string) []string {
+			return h.desired.Load().callers.Assign(host.Caller{Tenant: tenant, User: user}).Groups
+		},
+		Still:    h.still,
+		Evidence: h.sealedFor,
+	})
+	return err
+}
+
+// still tells whether what a caller came with is worth something yet.
+func (h *Host) still(ctx context.Context, c host.Caller) error {
+	switch c.Via {
+	case host.ViaKey:
+		return h.keys.Still(ctx, c)
+	case host.ViaTask:
+		t, err := h.sessions.Task(ctx, c, c.Task)
+		if err == nil && !t.Live(h.opt.Now()) {
+			err = host.Errorf(host.ErrUnauthorized, "the task %s is %s", t.ID, t.State)
+		}
+		return err
+	}
+	return nil
+}
+
+// sealedFor seals what was asked of the host under the session's key where it is about one.
+// What is about none holds no arguments but names, and stays readable.
+func (h *Host) sealedFor(ctx context.Context, tenant, session string, r *policy.Request) []byte {
+	plain, err := policy.AppendEvidence(nil, r)
+	if err == nil && session != "" {
+		plain, err = h.journals.Wrap(ctx, &host.Run{Tenant: tenant, Session: session}, plain)
+	}
+	if err != nil {
+		h.opt.Log.WarnContext(ctx, "a decision is on record without what it was made from", "session", session, "error", err)
+		return nil
+	}
+	return plain
+}
+
+func issuerOf(i config.Issuer) identity.Issuer {
+	return identity.Issuer{
+		URL: i.Issuer, Audience: i.Audience, User: i.User, Name: i.Name, Groups: i.Groups, Claims: i.Claims,
+		Tenant: i.Tenant, Algorithms: i.Algorithms, TrustGroups: i.TrustGroups,
+	}
+}
+
+func peerOf(p config.Peer) identity.Peer {
+	return identity.Peer{URL: p.Issuer, Keys: p.JWKS, Tenant: p.Tenant}
+}

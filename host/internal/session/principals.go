@@ -1,0 +1,111 @@
+package session
+
+import (
+	"encoding/json"
+	"slices"
+
+	"github.com/vespiary/vespiary/abi"
+	"github.com/vespiary/vespiary/host"
+	"github.com/vespiary/vespiary/policy"
+)
+
+func uid(kind, id string) policy.UID { return policy.UID{Type: kind, ID: id} }
+
+// described gathers entities; of two with one name the first counts.
+type described []policy.Entity
+
+func (d *described) add(entities ...policy.Entity) {
+	for _, e := range entities {
+		if !slices.ContainsFunc(*d, func(x policy.Entity) bool { return x.UID == e.UID }) {
+			*d = append(*d, e)
+		}
+	}
+}
+
+// known describes the run, and all that it belongs to, to policy. Tasks are not among it:
+// what they are worth changes.
+func known(r *host.Run) *policy.Known {
+	var out described
+	if r.Parent != nil {
+		out.add(r.Parent.Known.Entities...)
+	}
+	agent, module := uid("Agent", r.Agent.Name), uid("Module", r.Module)
+	out.add(userEntities(r.Tenant, r.User, &r.Caller)...)
+	out.add(agentEntities(r.Agent, uid("Tenant", r.Tenant))...)
+	out.add(policy.Entity{UID: module, Attrs: map[string]any{"name": r.Plugin, "version": ""}})
+	if r.Agent.Module != r.Module {
+		out.add(policy.Entity{UID: uid("Module", r.Agent.Module), Attrs: map[string]any{"name": r.Agent.Plugin, "version": ""}})
+	}
+	run := policy.Entity{
+		UID: uid("Run", r.ID), Parents: []policy.UID{agent, uid("Task", r.Task)},
+		Attrs: map[string]any{
+			"agent": agent, "task": uid("Task", r.Task), "user": uid("User", r.User), "module": module, "depth": int64(r.Depth),
+		},
+	}
+	if r.Parent != nil {
+		parent := uid("Run", r.Parent.ID)
+		run.Parents = append(run.Parents, parent)
+		run.Attrs["parent"] = parent
+	}
+	out.add(run)
+	return &policy.Known{Entities: out}
+}
+
+// userEntities are a user with groups and tenant. The caller, where it is that user, tells
+// groups and claims.
+func userEntities(tenant, user string, c *host.Caller) []policy.Entity {
+	t := uid("Tenant", tenant)
+	e := policy.Entity{UID: uid("User", user), Parents: []policy.UID{t}, Attrs: map[string]any{"name": user}}
+	out := []policy.Entity{{UID: t}}
+	if c != nil && c.User == user {
+		for _, g := range c.Groups {
+			group := uid("Group", g)
+			e.Parents = append(e.Parents, group)
+			out = append(out, policy.Entity{UID: group, Parents: []policy.UID{t}})
+		}
+		e.Tags = c.Claims
+		if c.Name != "" {
+			e.Attrs["name"] = c.Name
+		}
+	}
+	return append(out, e)
+}
+
+// agentEntities are an agent and its roles.
+func agentEntities(a *host.Agent, tenant policy.UID) []policy.Entity {
+	agent := policy.Entity{
+		UID: uid("Agent", a.Name), Parents: []policy.UID{tenant},
+		Attrs: map[string]any{"module": uid("Module", a.Module), "external": a.Module == host.ModuleExternal},
+	}
+	var out []policy.Entity
+	for _, role := range a.Roles {
+		id := uid("Role", role)
+		agent.Parents = append(agent.Parents, id)
+		out = append(out, policy.Entity{UID: id})
+	}
+	return append(out, agent)
+}
+
+// wordsOf are the texts of an event.
+func wordsOf(e *abi.Event) []string {
+	var out []string
+	for _, c := range e.Content {
+		if c.Text != "" {
+			out = append(out, c.Text)
+		}
+	}
+	return out
+}
+
+// wordsIn are the texts of an event that are the user's: nothing was read before it that is
+// not trusted.
+func wordsIn(event []byte) ([]string, error) {
+	var e abi.Event
+	if err := json.Unmarshal(event, &e); err != nil {
+		return nil, err
+	}
+	if e.Type != abi.EventMessage || e.Labels[""].Integrity < abi.Trusted {
+		return nil, nil
+	}
+	return wordsOf(&e), nil
+}

@@ -1,0 +1,121 @@
+package task
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/vespiary/vespiary/host"
+	"github.com/vespiary/vespiary/host/store"
+	"github.com/vespiary/vespiary/policy"
+)
+
+// Standing returns what a task is worth at this moment. One without a record is over.
+func (b *Book) Standing(ctx context.Context, tenant, session, id string) (*host.Standing, error) {
+	s, err := b.known(ctx, tenant, session, id)
+	switch {
+	case errors.Is(err, store.ErrNotFound):
+		return Over(tenant, session, id), nil
+	case err != nil:
+		return nil, err
+	}
+	out := &host.Standing{Task: s.Task, Entity: s.entity, Grants: s.grants}
+	out.Task.State = b.stateOf(s)
+	if out.Task.State != host.TaskActive {
+		out.Entity.Attrs = maps.Clone(out.Entity.Attrs)
+		out.Entity.Attrs["state"] = string(out.Task.State)
+	}
+	if s.Parent == "" {
+		return out, nil
+	}
+	out.Parent, err = b.Standing(ctx, tenant, s.Above, s.Parent)
+	return out, err
+}
+
+// stateOf is the state of a task now, the end that is being written included.
+func (b *Book) stateOf(s *standing) host.TaskState {
+	b.mu.Lock()
+	ending := b.over[s.Tenant+"/"+s.ID]
+	b.mu.Unlock()
+	switch {
+	case s.State != host.TaskActive:
+		return s.State
+	case ending:
+		return host.TaskCompleted
+	case !s.Live(b.now()):
+		return host.TaskExpired
+	}
+	return host.TaskActive
+}
+
+// known returns a task from memory, where it is active, or from the store.
+func (b *Book) known(ctx context.Context, tenant, session, id string) (*standing, error) {
+	key := tenant + "/" + id
+	b.mu.Lock()
+	s, epoch := b.live[key], b.epoch
+	b.mu.Unlock()
+	if s != nil {
+		return s, nil
+	}
+	r, err := b.read(ctx, tenant, session, id)
+	if err != nil {
+		return nil, err
+	}
+	s = &standing{record: r, entity: entityOf(&r.Task)}
+	if r.Grants != nil {
+		s.grants = &policy.Grants{Task: r.ID, List: r.Grants}
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if r.State == host.TaskActive && b.epoch == epoch { // else what was read may be from before its end
+		b.live[key] = s
+	}
+	return s, nil
+}
+
+// Over is the standing of a task that has no record.
+func Over(tenant, session, id string) *host.Standing {
+	t := host.Task{ID: id, Tenant: tenant, Session: session, State: host.TaskCompleted}
+	return &host.Standing{Task: t, Entity: entityOf(&t)}
+}
+
+// Assumed is the standing of a task that has no record and is taken for active: in a
+// rehearsal of what is over.
+func Assumed(t host.Task) *host.Standing {
+	t.State, t.Expires = host.TaskActive, time.Time{}
+	s := &host.Standing{Task: t, Entity: entityOf(&t)}
+	if t.Grants != nil {
+		s.Grants = &policy.Grants{Task: t.ID, List: t.Grants}
+	}
+	return s
+}
+
+func entityOf(t *host.Task) policy.Entity {
+	e := policy.Entity{
+		UID: policy.UID{Type: "Task", ID: t.ID},
+		Attrs: map[string]any{
+			"state": string(t.State), "user": policy.UID{Type: "User", ID: t.User},
+			"restricted": t.Grants != nil, "grants": Actions(t.Grants),
+		},
+	}
+	if !t.Expires.IsZero() {
+		e.Attrs["expiresAt"] = t.Expires
+	}
+	if t.Parent != "" {
+		parent := policy.UID{Type: "Task", ID: t.Parent}
+		e.Parents, e.Attrs["parent"] = []policy.UID{parent}, parent
+	}
+	return e
+}
+
+// Actions are the names that grants give, each once.
+func Actions(grants []policy.Grant) []string {
+	out := []string{}
+	for _, g := range grants {
+		out = append(out, g.Actions...)
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
