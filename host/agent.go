@@ -25,8 +25,9 @@ type Caller struct {
 	Scopes []string `json:"scopes,omitempty"`
 	Task   string   `json:"task,omitempty"` // whose token the caller holds
 	// Actors act for the user, the nearest first, as the token of another host says.
-	Actors []string `json:"actors,omitempty"`
-	Remote string   `json:"-"` // address of the connection
+	Actors []string  `json:"actors,omitempty"`
+	Remote string    `json:"-"` // address of the connection
+	Until  time.Time `json:"-"` // when what they came with expires; zero: never, or it is asked about
 }
 
 // How a caller proved who they are.

@@ -22,7 +22,7 @@ const (
 type TaskSpec struct {
 	Purpose string `json:"purpose,omitempty"` // in words, for people
 	// Grants narrow what the task may do, beside the policies. nil does not narrow; an empty
-	// list allows nothing.
+	// list allows nothing but to answer, to wait, and to remember what was said.
 	Grants  []policy.Grant `json:"grants,omitzero"`
 	Budget  Budget         `json:"budget,omitzero"`
 	Expires time.Time      `json:"expires,omitzero"`

@@ -304,7 +304,9 @@ func typical() *Request {
 		{UID: agent, Parents: []UID{tenant, {"Role", "writer"}}, Attrs: map[string]any{"module": module, "external": false}},
 		{UID: module, Attrs: map[string]any{"name": "loop", "version": "1.2.0"}},
 		{UID: user, Parents: []UID{tenant, {"Group", "staff"}}, Attrs: map[string]any{"name": "Ann"}},
-		{UID: UID{"Group", "staff"}, Parents: []UID{tenant}}, {UID: tenant}, {UID: UID{"Role", "writer"}},
+		{UID: UID{"Group", "staff"}, Parents: []UID{tenant}},
+		{UID: tenant},
+		{UID: UID{"Role", "writer"}},
 	}}
 	flow := &Shared{Value: map[string]any{
 		"pc": int64(2), "control": int64(2), "data": int64(2), "isPublic": false, "readers": []string{"ann"}, "recipients": []string{},

@@ -36,15 +36,15 @@ func BenchmarkNote(b *testing.B) {
 func BenchmarkCanonical(b *testing.B) {
 	r := record("task")
 	r.ID, r.N, r.Prev, r.Time = "task.1", 1, r.Decision.Set, newClock().now()
-	buf := Canonical(nil, r)
+	buf := canonical(nil, r)
 	b.ReportAllocs()
 	for b.Loop() {
-		buf = Canonical(buf[:0], r)
+		buf = canonical(buf[:0], r)
 	}
 }
 
 func BenchmarkHash(b *testing.B) {
-	buf := Canonical(nil, record("task"))
+	buf := canonical(nil, record("task"))
 	for b.Loop() {
 		digest(buf)
 	}
@@ -76,7 +76,7 @@ func BenchmarkIntegrate(b *testing.B) {
 }
 
 func BenchmarkDecode(b *testing.B) {
-	buf := Canonical(nil, record("task"))
+	buf := canonical(nil, record("task"))
 	b.ReportAllocs()
 	for b.Loop() {
 		if _, err := decode(buf); err != nil {

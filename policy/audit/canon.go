@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/vespiary/vespiary/abi"
@@ -17,10 +16,10 @@ import (
 
 const algorithm = "sha256:"
 
-// Canonical appends the bytes that the hash of a record is taken over: the record as JSON,
+// canonical appends the bytes that the hash of a record is taken over: the record as JSON,
 // without its field hash, in the form of RFC 8785. Whole numbers beyond 2^53, which that
 // form does not know, are written in full.
-func Canonical(dst []byte, r *policy.Record) []byte {
+func canonical(dst []byte, r *policy.Record) []byte {
 	w := writer{dst}
 	w.record(r, "")
 	return w.b
@@ -32,15 +31,6 @@ func digestText(h [sha256.Size]byte) string {
 	var b [len(algorithm) + 2*sha256.Size]byte
 	hex.Encode(b[copy(b[:], algorithm):], h[:])
 	return string(b[:])
-}
-
-func parseDigest(s string) (h [sha256.Size]byte, err error) {
-	text, ok := strings.CutPrefix(s, algorithm)
-	if !ok || len(text) != 2*sha256.Size {
-		return h, fmt.Errorf("audit: %q is no digest", s)
-	}
-	_, err = hex.Decode(h[:], []byte(text))
-	return h, err
 }
 
 // decode reads a record as it is stored.

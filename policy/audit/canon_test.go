@@ -69,8 +69,8 @@ func fill(v reflect.Value, rnd *rand.Rand, full bool, depth int) {
 			v.Set(reflect.ValueOf(time.Unix(rnd.Int64N(lastSecond-1)+1, rnd.Int64N(1e9)).UTC()))
 			return
 		}
-		for i := range v.NumField() {
-			fill(v.Field(i), rnd, full, depth)
+		for _, f := range v.Fields() {
+			fill(f, rnd, full, depth)
 		}
 	case reflect.Pointer:
 		if depth > 0 {
@@ -104,8 +104,8 @@ func fill(v reflect.Value, rnd *rand.Rand, full bool, depth int) {
 func randomRecord(rnd *rand.Rand, full bool) policy.Record {
 	var r policy.Record
 	v := reflect.ValueOf(&r).Elem()
-	for i := range v.NumField() {
-		fill(v.Field(i), rnd, full, 2)
+	for _, f := range v.Fields() {
+		fill(f, rnd, full, 2)
 	}
 	r.Hash = ""
 	return r
@@ -121,7 +121,7 @@ func TestCanonical(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		got := Canonical(nil, &r)
+		got := canonical(nil, &r)
 		if diff := cmp.Diff(generic(t, plain), string(got)); diff != "" {
 			t.Fatalf("canonical form (-want +got):\n%s", diff)
 		}
@@ -129,7 +129,7 @@ func TestCanonical(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if again := Canonical(nil, &back); !bytes.Equal(got, again) {
+		if again := canonical(nil, &back); !bytes.Equal(got, again) {
 			t.Fatalf("read and written again:\n%s\n%s", got, again)
 		}
 		if want := digestText(digest(got)); back.Hash != want {
@@ -149,7 +149,7 @@ func TestCanonicalGolden(t *testing.T) {
 	const want = `{"action":"fileWrite","chain":"t1","decision":{"allowed":true,"policies":[{"file":"f.cedar","id":"p","line":3}],"set":"sha256:00"},` +
 		`"evidence":"AQID","id":"t1.1","kind":"decision","n":1,"resource":{"id":"a/b.md","type":"File"},"tenant":"default",` +
 		`"time":"2026-01-02T03:04:05.0000006Z","who":[{"agent":"a","run":"r"},{"user":"ann"}]}`
-	if got := string(Canonical(nil, &r)); got != want {
+	if got := string(canonical(nil, &r)); got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}
 }
@@ -158,7 +158,7 @@ func FuzzDecode(f *testing.F) {
 	rnd := rand.New(rand.NewPCG(3, 4))
 	for range 8 {
 		r := randomRecord(rnd, false)
-		f.Add(Canonical(nil, &r))
+		f.Add(canonical(nil, &r))
 	}
 	f.Add([]byte(`{"time":"0000-01-01T00:00:00Z","decision":{"candidate":{"candidate":{}}}}`))
 	f.Fuzz(func(t *testing.T, b []byte) {
@@ -166,12 +166,12 @@ func FuzzDecode(f *testing.F) {
 		if err != nil {
 			return
 		}
-		c := Canonical(nil, &r)
+		c := canonical(nil, &r)
 		again, err := decode(c)
 		if err != nil {
 			t.Fatalf("%s: %v", c, err)
 		}
-		if !bytes.Equal(c, Canonical(nil, &again)) {
+		if !bytes.Equal(c, canonical(nil, &again)) {
 			t.Errorf("not stable: %s", c)
 		}
 	})

@@ -1,9 +1,11 @@
 package audit
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -22,6 +24,9 @@ type chain struct {
 	key   chainKey
 	sem   chan struct{} // holds a token while somebody writes
 	stale atomic.Bool   // head must be read again
+	// unsettled says that the store may not have the newest record yet, or have one that is
+	// not known: the chain must not be forgotten.
+	unsettled atomic.Bool
 
 	refs int // users; of Log.mu
 
@@ -36,10 +41,9 @@ type chain struct {
 
 // head is the newest record of a chain.
 type head struct {
-	n     uint64
-	hash  string
-	time  time.Time
-	noted bool // it was handed to another's commit, and may not be durable yet
+	n    uint64
+	hash string
+	time time.Time
 }
 
 // acquire returns the one chain of a name, until release.
@@ -49,9 +53,10 @@ func (l *Log) acquire(tenant, name string) *chain {
 	defer l.mu.Unlock()
 	c := l.chains[key]
 	if c == nil {
-		if c = l.older[key]; c == nil {
+		if c = cmp.Or(l.older[key], l.leaving[key]); c == nil {
 			c = &chain{key: key, sem: make(chan struct{}, 1)}
 		}
+		delete(l.leaving, key)
 		l.rotate()
 		l.chains[key] = c
 	}
@@ -68,11 +73,44 @@ func (l *Log) rotate() {
 	}
 	next := map[chainKey]*chain{}
 	for key, c := range l.older {
-		if c.refs > 0 && l.chains[key] == nil {
+		switch {
+		case l.chains[key] != nil:
+		case c.refs > 0:
 			next[key] = c
+		case c.unsettled.Load():
+			l.leaving[key] = c
 		}
 	}
 	l.older, l.chains = l.chains, next
+}
+
+// dismiss lets go of the chains that nobody uses any more and whose newest record is durable
+// by now.
+func (l *Log) dismiss(ctx context.Context) {
+	l.mu.Lock()
+	leaving := slices.Collect(maps.Values(l.leaving))
+	l.mu.Unlock()
+	for _, c := range leaving {
+		if !l.settled(ctx, c) {
+			continue
+		}
+		l.mu.Lock()
+		if c.refs == 0 && !c.unsettled.Load() {
+			delete(l.leaving, c.key) // where it is not any more if it was used
+		}
+		l.mu.Unlock()
+	}
+}
+
+// settled reports whether the store has all of a chain that nobody writes to now.
+func (l *Log) settled(ctx context.Context, c *chain) bool {
+	select {
+	case c.sem <- struct{}{}:
+		defer c.unlock()
+	default:
+		return false
+	}
+	return l.load(ctx, c) == nil && l.durable(ctx, c) == nil
 }
 
 func (l *Log) release(c *chain) {
@@ -170,10 +208,14 @@ func (l *Log) writeGroup(ctx context.Context, c *chain, group []*entry) error {
 	for _, e := range group {
 		ops = l.number(ops, &end, e.r)
 	}
-	return c.write(end, ops, func(ops ...store.Op) error {
+	err := c.write(end, ops, func(ops ...store.Op) error {
 		_, err := l.opt.Store.Commit(ctx, store.Batch{Ops: ops})
 		return err
 	})
+	if err == nil {
+		c.unsettled.Store(false)
+	}
+	return err
 }
 
 // settle tells those who wait. What nobody waits for stays after an error.
@@ -200,6 +242,7 @@ func (l *Log) settle(c *chain, group []*entry, err error) {
 // write commits ops that move the chain's end.
 func (c *chain) write(end head, ops []store.Op, commit func(...store.Op) error) error {
 	c.loaded, c.unknown = false, true // also when commit panics
+	c.unsettled.Store(true)
 	if err := commit(ops...); err != nil {
 		return err
 	}
@@ -210,7 +253,7 @@ func (c *chain) write(end head, ops []store.Op, commit func(...store.Op) error) 
 // durable makes sure that a record which the log writes itself does not get ahead of one
 // that somebody else is still to write.
 func (l *Log) durable(ctx context.Context, c *chain) error {
-	if !c.head.noted {
+	if !c.unsettled.Load() {
 		return nil
 	}
 	err := l.opt.Store.View(ctx, func(tx store.Tx) error {
@@ -223,6 +266,6 @@ func (l *Log) durable(ctx context.Context, c *chain) error {
 	if err != nil {
 		return fmt.Errorf("audit: look for the end of chain %s: %w", c.key.chain, err)
 	}
-	c.head.noted = false
+	c.unsettled.Store(false)
 	return nil
 }

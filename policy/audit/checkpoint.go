@@ -47,7 +47,7 @@ func NewSigner(private string) (*Signer, error) {
 		return nil, errors.New("audit: read the key that signs checkpoints: it is no Ed25519 key")
 	}
 	key := ed25519.NewKeyFromSeed(seed[1:])
-	public, err := note.NewEd25519VerifierKey(s.Name(), key.Public().(ed25519.PublicKey)) //nolint:errcheck // it is one
+	public, err := note.NewEd25519VerifierKey(s.Name(), key.Public().(ed25519.PublicKey))
 	if err != nil {
 		return nil, fmt.Errorf("audit: read the key that signs checkpoints: %w", err)
 	}

@@ -155,7 +155,7 @@ func TestExportOCSF(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(9, 9))
 	for i := range 300 {
 		r := randomRecord(rnd, i%10 == 0)
-		r.Hash = digestText(digest(Canonical(nil, &r)))
+		r.Hash = digestText(digest(canonical(nil, &r)))
 		r.Kind = []policy.RecordKind{policy.RecordDecision, policy.RecordOutcome, policy.RecordTask}[i%3]
 		r.Remote = []string{"", "192.0.2.1", "[2001:db8::1%eth0]:443", "pipe"}[i%4]
 		r.Action = []string{"", "fileRead", "eraseSession", "connectorCreate", "x.delete_it"}[i%5]

@@ -34,9 +34,10 @@ type Options struct {
 type Log struct {
 	opt Options
 
-	mu      sync.Mutex // of the next four
+	mu      sync.Mutex // of the next five
 	chains  map[chainKey]*chain
 	older   map[chainKey]*chain
+	leaving map[chainKey]*chain // those that go once they are settled
 	waiting int                 // bytes that Later keeps
 	dirty   map[*chain]struct{} // chains with some of those
 
@@ -63,7 +64,7 @@ func New(o Options) (*Log, error) {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	return &Log{
-		opt: o, chains: map[chainKey]*chain{}, dirty: map[*chain]struct{}{},
+		opt: o, chains: map[chainKey]*chain{}, leaving: map[chainKey]*chain{}, dirty: map[*chain]struct{}{},
 		wake: make(chan struct{}, 1), grown: map[string]int64{},
 	}, nil
 }
@@ -87,7 +88,6 @@ func (l *Log) Note(ctx context.Context, r *policy.Record, commit func(ops ...sto
 	if size := len(ops[0].Value); size > store.MaxValue {
 		return fmt.Errorf("audit: a record of %d bytes: %w", size, store.ErrTooLarge)
 	}
-	end.noted = true
 	return c.write(end, ops, commit)
 }
 
@@ -182,10 +182,10 @@ func (l *Log) entry(r *policy.Record) (*entry, error) {
 	if err := check(r); err != nil {
 		return nil, err
 	}
-	const unnumbered = 512       // bytes, at most, of what the log itself adds to a record, and its keys
-	b := scratch.Get().(*[]byte) //nolint:errcheck // the pool holds nothing else
+	const unnumbered = 512 // bytes, at most, of what the log itself adds to a record, and its keys
+	b := scratch.Get().(*[]byte)
 	defer scratch.Put(b)
-	*b = Canonical((*b)[:0], r)
+	*b = canonical((*b)[:0], r)
 	size := len(*b) + unnumbered + 8*len(r.Chain)
 	if size > store.MaxValue {
 		return nil, fmt.Errorf("audit: a record of %d bytes: %w", size, store.ErrTooLarge)

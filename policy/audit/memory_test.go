@@ -129,9 +129,8 @@ func (m *memory) put(op store.Op) {
 // at returns the item as of a revision.
 func (m *memory) at(key string, r store.Revision) (store.Item, bool) {
 	list := m.versions[key]
-	for i := len(list) - 1; i >= 0; i-- {
-		if list[i].Revision <= r {
-			item := list[i]
+	for _, item := range slices.Backward(list) {
+		if item.Revision <= r {
 			if item.Value == nil {
 				return store.Item{}, false
 			}
@@ -212,7 +211,7 @@ func (m *memory) Close() error {
 
 type memoryTx struct {
 	m     *memory
-	ctx   context.Context
+	ctx   context.Context //nolint:containedctx // a view lives within one call
 	at    store.Revision
 	ended bool
 }

@@ -27,9 +27,9 @@ func (l *Log) number(ops []store.Op, h *head, r *policy.Record) []store.Op {
 	if r.Time = r.Time.Round(0).UTC(); !r.Time.After(h.time) {
 		r.Time = h.time.Add(1).UTC()
 	}
-	b := scratch.Get().(*[]byte) //nolint:errcheck // the pool holds nothing else
+	b := scratch.Get().(*[]byte)
 	defer scratch.Put(b)
-	*b = Canonical((*b)[:0], r)
+	*b = canonical((*b)[:0], r)
 	hash := digest(*b)
 	r.Hash = digestText(hash)
 	h.hash, h.time = r.Hash, r.Time
@@ -84,5 +84,6 @@ func (l *Log) load(ctx context.Context, c *chain) error {
 		return fmt.Errorf("audit: read the end of chain %s: %w", c.key.chain, err)
 	}
 	c.head, c.loaded, c.unknown = newest, true, false
+	c.unsettled.Store(false)
 	return nil
 }

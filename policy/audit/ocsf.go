@@ -94,12 +94,16 @@ type (
 		Authorizations []ocsfAuthorization `json:"authorizations,omitempty"`
 	}
 	ocsfUser struct {
-		UID        string `json:"uid"`
-		TypeID     int    `json:"type_id"`
-		Credential string `json:"credential_uid,omitempty"`
+		UID         string           `json:"uid"`
+		TypeID      int              `json:"type_id"`
+		Credentials []ocsfCredential `json:"programmatic_credentials,omitempty"`
 	}
 	ocsfUID struct {
 		UID string `json:"uid"`
+	}
+	ocsfCredential struct {
+		UID  string `json:"uid"`
+		Type string `json:"type"`
 	}
 	ocsfAuthorization struct {
 		Decision string     `json:"decision"`
@@ -230,14 +234,14 @@ func (p Product) ocsf(e event) ocsfEvent {
 // attestation is a record's place in its chain. The fingerprint is that of the record, which
 // says more than the event.
 func (p Product) attestation(r *policy.Record) ocsfAttestation {
-	print := func(hash string) ocsfFingerprint {
+	mark := func(hash string) ocsfFingerprint {
 		return ocsfFingerprint{
 			algorithmSHA256, encodingHex, serializationOther, "Vespiary audit record in the form of RFC 8785", strings.TrimPrefix(hash, algorithm),
 		}
 	}
-	a := ocsfAttestation{UID: r.ID, Chain: r.Tenant + "/" + r.Chain, Authority: p.Host, Fingerprint: print(r.Hash)}
+	a := ocsfAttestation{UID: r.ID, Chain: r.Tenant + "/" + r.Chain, Authority: p.Host, Fingerprint: mark(r.Hash)}
 	if r.Prev != "" {
-		a.Prev = &ocsfPrev{recordID(r.Chain, r.N-1), print(r.Prev)}
+		a.Prev = &ocsfPrev{recordID(r.Chain, r.N-1), mark(r.Prev)}
 	}
 	return a
 }
@@ -245,7 +249,10 @@ func (p Product) attestation(r *policy.Record) ocsfAttestation {
 func (e event) ocsfActor() ocsfActor {
 	a := ocsfActor{AppName: "vespiary"}
 	if u := e.user(); u != "" {
-		a.User = &ocsfUser{u, typeUser, e.Key}
+		a.User = &ocsfUser{UID: u, TypeID: typeUser}
+		if e.Key != "" {
+			a.User.Credentials = []ocsfCredential{{e.Key, "API Key"}}
+		}
 	}
 	if e.Session != "" {
 		a.Session = &ocsfUID{e.Session}

@@ -92,7 +92,7 @@ func (p Proof) Check(r *policy.Record, publicKey string) error {
 	if p.Leaf < 0 || p.Leaf >= c.size {
 		return fmt.Errorf("audit: check the proof of %s: leaf %d is not in a tree of %d", r.ID, p.Leaf, c.size)
 	}
-	f := leaf{hash: digest(Canonical(nil, r))}
+	f := leaf{hash: digest(canonical(nil, r))}
 	if err := tlog.CheckRecord(path, c.size, c.root, p.Leaf, f.treeHash()); err != nil {
 		return fmt.Errorf("audit: the record %s is not what was signed: %w", r.ID, err)
 	}

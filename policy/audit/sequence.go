@@ -49,6 +49,7 @@ func (l *Log) finish(ctx context.Context) {
 // Integrate does what Run does each second: when it returns nil, every record that was noted
 // or handed over before is durable, and with a signer also in the signed tree.
 func (l *Log) Integrate(ctx context.Context) error {
+	l.dismiss(ctx)
 	err := l.flushAll(ctx)
 	if l.opt.Signer == nil {
 		return err

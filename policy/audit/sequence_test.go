@@ -3,6 +3,8 @@ package audit
 import (
 	"bytes"
 	"context"
+	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -15,6 +17,15 @@ import (
 
 	"github.com/vespiary/vespiary/host/store"
 )
+
+func parseDigest(s string) (h [32]byte, err error) {
+	text, ok := strings.CutPrefix(s, algorithm)
+	if !ok || len(text) != 2*len(h) {
+		return h, fmt.Errorf("audit: %q is no digest", s)
+	}
+	_, err = hex.Decode(h[:], []byte(text))
+	return h, err
+}
 
 // TestTree holds what is stored to what tlog computes, over several blocks of hashes.
 func TestTree(t *testing.T) {
@@ -250,9 +261,12 @@ func TestProof(t *testing.T) {
 				t.Errorf("%s: proves by a key that did not sign", r.ID)
 			}
 			for _, bad := range []Proof{
-				{Leaf: p.Leaf + 1, Path: p.Path, Checkpoint: p.Checkpoint}, {Leaf: -1, Path: p.Path, Checkpoint: p.Checkpoint},
-				{Leaf: p.Leaf, Path: p.Path[1:], Checkpoint: p.Checkpoint}, {Leaf: p.Leaf, Path: [][]byte{{1}}, Checkpoint: p.Checkpoint},
-				{Leaf: p.Leaf, Path: p.Path}, {},
+				{Leaf: p.Leaf + 1, Path: p.Path, Checkpoint: p.Checkpoint},
+				{Leaf: -1, Path: p.Path, Checkpoint: p.Checkpoint},
+				{Leaf: p.Leaf, Path: p.Path[1:], Checkpoint: p.Checkpoint},
+				{Leaf: p.Leaf, Path: [][]byte{{1}}, Checkpoint: p.Checkpoint},
+				{Leaf: p.Leaf, Path: p.Path},
+				{},
 			} {
 				if bad.Check(&r, public) == nil {
 					t.Errorf("%s: a proof of leaf %d with %d hashes holds", r.ID, bad.Leaf, len(bad.Path))
@@ -267,4 +281,30 @@ func TestProof(t *testing.T) {
 	if _, err := l.Proof(t.Context(), tenant, "task.41"); !errors.Is(err, store.ErrNotFound) {
 		t.Errorf("no record: %v", err)
 	}
+}
+
+// FuzzProof has checkpoints and proofs come from others.
+func FuzzProof(f *testing.F) {
+	m := newMemory()
+	l := newLog(f, m)
+	write(f, l, "task", 5)
+	integrate(f, l)
+	p, err := l.Proof(f.Context(), tenant, "task.3")
+	if err != nil {
+		f.Fatal(err)
+	}
+	b, err := json.Marshal(p)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(b, p.Checkpoint, l.opt.Signer.PublicKey())
+	r := record("task")
+	f.Fuzz(func(t *testing.T, proof, signed []byte, public string) {
+		var p Proof
+		if json.Unmarshal(proof, &p) == nil && p.Check(r, public) == nil {
+			t.Errorf("%s proves what is not there", proof)
+		}
+		_, _ = openCheckpoint(signed, public)
+		_, _ = parseCheckpoint(string(signed))
+	})
 }

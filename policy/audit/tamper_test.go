@@ -87,7 +87,7 @@ func (v vandal) edit(chain string, n uint64, change func(*policy.Record)) {
 		v.t.Fatal(err)
 	}
 	change(&r)
-	v.set(key, Canonical(nil, &r))
+	v.set(key, canonical(nil, &r))
 }
 
 // record returns a record with its place.
@@ -240,7 +240,7 @@ func TestTampering(t *testing.T) {
 			r, _ := decode(last)
 			r.N, r.ID, r.Prev = 23, "a.23", digestText(digest(last))
 			r.Time = r.Time.Add(1)
-			v.set(recordKey(tenant, "a", 23), Canonical(nil, &r))
+			v.set(recordKey(tenant, "a", 23), canonical(nil, &r))
 		}, []string{"a.23 is neither"}},
 		{"a record of another tenant", func(v vandal) { v.edit("a", 3, func(r *policy.Record) { r.Tenant = "x" }) }, []string{"a.3 says that it is a.3 of tenant x"}},
 		{"two records exchanged", func(v vandal) { v.swap(recordKey(tenant, "a", 3), recordKey(tenant, "a", 4)) }, []string{"a.3 says that it is a.4", "a.4 says that it is a.3"}},

@@ -56,7 +56,7 @@ func (v *verification) record(before link, id string, n uint64, value []byte) (l
 	switch {
 	case r.ID != id || r.Chain != before.chain || r.N != n || r.Tenant != v.tenant:
 		v.problem("Record %s says that it is %s of tenant %s: it was moved here.", id, r.ID, r.Tenant)
-	case !bytes.Equal(Canonical(nil, &r), value):
+	case !bytes.Equal(canonical(nil, &r), value):
 		v.problem("Record %s is not in the form that the log writes: it was changed.", id)
 	}
 	if !before.lost && r.Prev != before.hash {

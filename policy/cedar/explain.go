@@ -133,7 +133,9 @@ func (s *Set) lacksPermit(d policy.Decision) bool {
 // decided explains the policies that decided and those that could not be evaluated.
 func (e *Explanation) decided(s *Set, q *query, d policy.Decision) {
 	for _, w := range s.weigh(q, func(w *Weighed) bool {
-		w.Decided = slices.ContainsFunc(d.Policies, func(c policy.Cause) bool { return c.ID == w.ID })
+		// In a chain, what permits one link need not hold for another.
+		holds := w.Effect == "forbid" || w.Lacking == ""
+		w.Decided = holds && slices.ContainsFunc(d.Policies, func(c policy.Cause) bool { return c.ID == w.ID })
 		return w.Decided || len(d.Errors) > 0 && w.errs()
 	}) {
 		e.add(w, w.verb(d.Allowed))

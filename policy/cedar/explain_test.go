@@ -131,6 +131,52 @@ func TestExplainGolden(t *testing.T) {
 	golden(t, "explain.txt", b.String())
 }
 
+// Of random decisions, those policies are explained that decided or erred, a permit that
+// holds lacks nothing, and what forbids or comes near always lacks something.
+func TestExplanationFitsTheDecision(t *testing.T) {
+	seen := map[string]int{}
+	for seed := range uint64(8) {
+		r, set := randomSet(t, 600+seed)
+		for range 150 {
+			q := r.request(r.world())
+			d := New(set).Authorize(t.Context(), q)
+			e := set.Explain(q, d)
+			decided := map[string]bool{}
+			for _, w := range e.Policies {
+				seen[w.Effect+answer(d)]++
+				conditional := len(w.Clauses) > 0
+				switch {
+				case w.Decided && w.Effect == "permit" && w.Lacking != "",
+					w.Decided && w.Effect == "forbid" && conditional && w.Lacking == "",
+					!w.Decided && len(d.Errors) == 0 && w.Lacking == "":
+					t.Errorf("seed %d: %s lacks %q in\n%s", seed, w.ID, w.Lacking, e)
+				}
+				if w.Decided {
+					decided[w.ID] = true
+				}
+			}
+			for _, c := range d.Policies {
+				if set.has(c.ID) != decided[c.ID] {
+					t.Errorf("seed %d: %s decided, and is not explained in\n%s", seed, c.ID, e)
+				}
+			}
+			for _, id := range set.deciders(d) {
+				if set.has(id) && !slices.ContainsFunc(e.Policies, func(w Weighed) bool { return w.ID == id }) {
+					t.Errorf("seed %d: %s is not explained in\n%s", seed, id, e)
+				}
+			}
+			if len(e.Lines) == 0 {
+				t.Errorf("seed %d: %+v is not explained", seed, d)
+			}
+		}
+	}
+	for _, kind := range []string{"permit" + answerAllowed, "permit" + answerDenied, "forbid" + answerDenied, "forbid" + answerError} {
+		if seen[kind] < 10 {
+			t.Errorf("only %d %s", seen[kind], kind)
+		}
+	}
+}
+
 var update = flag.Bool("update", false, "write the golden files anew")
 
 func golden(t *testing.T, name, got string) {

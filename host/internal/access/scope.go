@@ -2,6 +2,7 @@ package access
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -30,6 +31,14 @@ var groups = map[string]string{
 // them. A key without scopes may be used for all.
 func inScope(scopes []string, name string) bool {
 	return len(scopes) == 0 || slices.Contains(scopes, name) || groups[name] != "" && slices.Contains(scopes, groups[name])
+}
+
+// Scope says why a name cannot be a scope of an API key; nil when it can.
+func Scope(name string) error {
+	if _, action := groups[name]; action || slices.Contains(slices.Collect(maps.Values(groups)), name) {
+		return nil
+	}
+	return fmt.Errorf("the API has no action and no group of actions %.80q; such are read, use, manage, administer, invokeAgent", name)
 }
 
 // outOfScope says what a key is not for.

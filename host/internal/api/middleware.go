@@ -219,12 +219,12 @@ func token(h http.Header) (string, error) {
 		if strings.EqualFold(scheme, "Bearer") && token != "" {
 			return strings.TrimSpace(token), nil
 		}
-		return "", host.Errorf(host.ErrUnauthorized, "the Authorization header is not of the form: Bearer vsp_…")
+		return "", host.Errorf(host.ErrUnauthorized, "the Authorization header is not of the form: Bearer TOKEN, with an API key or another token that this host takes")
 	}
 	if key := h.Get("X-API-Key"); key != "" {
 		return key, nil
 	}
-	return "", host.Errorf(host.ErrUnauthorized, "the request carries no API key; send Authorization: Bearer vsp_…")
+	return "", host.Errorf(host.ErrUnauthorized, "the request carries no token; send Authorization: Bearer with an API key (vsp_…) or another token that this host takes")
 }
 
 // limited holds each key to its rate.

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"maps"
 	"sync"
 	"time"
 
@@ -9,8 +10,7 @@ import (
 	"github.com/vespiary/vespiary/host"
 )
 
-// rates holds one token bucket per key, and one per user of other tokens. There are never
-// more than valid keys and users, because only authenticated callers get here.
+// rates holds one token bucket per key, and one per user of other tokens.
 type rates struct {
 	mu     sync.Mutex
 	limits Limits
@@ -46,8 +46,22 @@ func (r *rates) bucket(key string) *rate.Limiter {
 	defer r.mu.Unlock()
 	b, ok := r.byKey[key]
 	if !ok {
+		r.thin()
 		b = rate.NewLimiter(rate.Limit(r.limits.Rate), r.limits.Burst)
 		r.byKey[key] = b
 	}
 	return b
+}
+
+// maxBuckets is how many buckets are kept before those are dropped that are full again:
+// others may name as many users as they like.
+const maxBuckets = 10_000
+
+// thin drops what says nothing. The caller holds mu.
+func (r *rates) thin() {
+	if len(r.byKey) < maxBuckets {
+		return
+	}
+	now := r.now()
+	maps.DeleteFunc(r.byKey, func(_ string, b *rate.Limiter) bool { return b.TokensAt(now) >= float64(b.Burst()) })
 }

@@ -3,11 +3,10 @@ package app
 import (
 	"cmp"
 	"context"
-	"crypto/rand"
-	"errors"
+	"crypto/ed25519"
+	"crypto/hkdf"
+	"crypto/sha256"
 	"fmt"
-	"io/fs"
-	"os"
 	"path/filepath"
 	"strings"
 	"time"
@@ -19,10 +18,6 @@ import (
 	"github.com/vespiary/vespiary/policy"
 	"github.com/vespiary/vespiary/policy/audit"
 )
-
-// auditKeyFile holds the key that signs the audit's checkpoints, where the configuration
-// names no other.
-const auditKeyFile = "audit.key"
 
 // openAudit opens the log of what is asked, decided and done.
 func (h *Host) openAudit(_ context.Context, cfg *config.Config) error {
@@ -38,6 +33,8 @@ func (h *Host) openAudit(_ context.Context, cfg *config.Config) error {
 	return err
 }
 
+// auditSigner signs checkpoints: with the key that the configuration names, or with one
+// made of the master key, so that a copy of the host goes on with it.
 func auditSigner(cfg *config.Config) (*audit.Signer, error) {
 	if !cfg.Audit.Key.IsZero() {
 		key, err := cfg.Audit.Key.Resolve()
@@ -46,20 +43,17 @@ func auditSigner(cfg *config.Config) (*audit.Signer, error) {
 		}
 		return audit.NewSigner(strings.TrimSpace(key))
 	}
-	path := filepath.Join(cfg.Data, auditKeyFile)
-	b, err := os.ReadFile(path)
-	if err == nil {
-		return audit.NewSigner(strings.TrimSpace(string(b)))
-	}
-	if !errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("read the key of the audit: %w", err)
-	}
-	key, err := audit.GenerateKey(rand.Reader, "vespiary")
+	master, err := masterKey(cfg.Data)
 	if err != nil {
 		return nil, err
 	}
-	if err := os.WriteFile(path, []byte(key+"\n"), 0o600); err != nil {
-		return nil, fmt.Errorf("keep the key of the audit: %w", err)
+	seed, err := hkdf.Key(sha256.New, master, nil, "vespiary audit checkpoint", ed25519.SeedSize)
+	if err != nil {
+		return nil, err
+	}
+	key, err := audit.KeyFromSeed(seed, "vespiary")
+	if err != nil {
+		return nil, err
 	}
 	return audit.NewSigner(key)
 }
@@ -154,6 +148,10 @@ func (h *Host) openGuard() error {
 // still tells whether what a caller came with is worth something yet.
 func (h *Host) still(ctx context.Context, c host.Caller) error {
 	switch c.Via {
+	case host.ViaToken:
+		if !c.Until.IsZero() && !h.opt.Now().Before(c.Until) {
+			return host.Errorf(host.ErrUnauthorized, "the token has expired; come with a new one")
+		}
 	case host.ViaKey:
 		return h.keys.Still(ctx, c)
 	case host.ViaTask:

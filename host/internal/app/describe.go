@@ -28,11 +28,7 @@ func (e *engines) describe(ctx context.Context, digest string) (abi.ToolList, er
 	var list abi.ToolList
 	ctx, cancel := context.WithTimeout(ctx, describeLimit)
 	defer cancel()
-	engine := e.choice(digest)
-	if next := e.next.Load(); next != nil {
-		engine = cmp.Or((*next)[digest], config.EngineNative)
-	}
-	module, release, err := e.acquire(ctx, engine, digest)
+	module, release, err := e.acquire(ctx, e.describing(digest), digest)
 	if err != nil {
 		return list, err
 	}
@@ -55,6 +51,15 @@ func (e *engines) describe(ctx context.Context, digest string) (abi.ToolList, er
 		return list, fmt.Errorf("the plugin's description is not a list of tools: %w", err)
 	}
 	return list, nil
+}
+
+// describing is the engine on which a module says what its tools are: the one that it runs
+// on, or will when the configuration counts that is being made ready.
+func (e *engines) describing(digest string) string {
+	if next := e.next.Load(); next != nil {
+		return cmp.Or((*next)[digest], config.EngineNative)
+	}
+	return e.choice(digest)
 }
 
 // mute answers every host call with a refusal.

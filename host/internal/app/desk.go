@@ -45,7 +45,7 @@ func (App) TestPolicies(ctx context.Context, cfg *config.Config, files []host.Po
 	}
 	out := []cli.CaseResult{}
 	for i, f := range cases {
-		for _, c := range r.active.RunCases(read[i].Cases) {
+		for _, c := range r.active.RunCases(read[i].Cases) { //nolint:contextcheck // deciding waits for nothing
 			out = append(out, cli.CaseResult{File: f.Name, Name: c.Name, Passed: c.Passed, Why: c.Why, Decision: c.Decision})
 		}
 	}
@@ -62,10 +62,10 @@ func (App) PolicySchema(ctx context.Context, cfg *config.Config) (string, error)
 }
 
 // Suggest implements cli.Policies.
-func (App) Suggest(ctx context.Context, cfg *config.Config, files []host.PolicyFile, denied []host.DecisionRecord) (cli.Suggestion, error) {
+func (App) Suggest(ctx context.Context, cfg *config.Config, files []host.PolicyFile, denied []host.DecisionRecord) (host.Suggestion, error) {
 	r, err := deskRules(ctx, cfg, files)
 	if err != nil {
-		return cli.Suggestion{}, err
+		return host.Suggestion{}, err
 	}
 	requests := make([]cedar.Recorded, 0, len(denied))
 	unread := 0
@@ -76,7 +76,7 @@ func (App) Suggest(ctx context.Context, cfg *config.Config, files []host.PolicyF
 			continue
 		}
 		if err := json.Unmarshal(d.Recorded, &q); err != nil {
-			return cli.Suggestion{}, fmt.Errorf("read the decision of session %s, call %s: %w", d.Session, d.Call.Path, err)
+			return host.Suggestion{}, fmt.Errorf("read the decision of session %s, call %s: %w", d.Session, d.Call.Path, err)
 		}
 		requests = append(requests, q)
 	}
@@ -84,7 +84,7 @@ func (App) Suggest(ctx context.Context, cfg *config.Config, files []host.PolicyF
 	if unread > 0 {
 		s.Notes = append(s.Notes, fmt.Sprintf("%d denials are left out: what they were about cannot be read any more", unread))
 	}
-	return cli.Suggestion{Policies: s.Policies, Notes: s.Notes}, nil
+	return host.Suggestion(s), nil
 }
 
 // Reach implements cli.Policies, for runs of the agent on behalf of this machine's user.

@@ -237,6 +237,26 @@ func TestToolsThatCannotBeAsked(t *testing.T) {
 	}
 }
 
+// TestToolsAreDescribedOnTheirEngine: what cannot run on Extism's own has no tools there,
+// neither at the desk nor in a host.
+func TestToolsAreDescribedOnTheirEngine(t *testing.T) {
+	dir := newFolder(t, strings.Replace(base, "  files: {plugin: builtin:files}\n  clock: {plugin: builtin:clock}", "  clock: {plugin: builtin:clock, engine: extism}", 1))
+	if err := os.Remove(filepath.Join(dir, "policies/writes.cedar")); err != nil {
+		t.Fatal(err)
+	}
+	cfg, err := config.Load(filepath.Join(dir, config.FileName)) // whose cache knows nothing
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := (app.App{}).PolicySchema(t.Context(), cfg); err == nil || !strings.Contains(err.Error(), "tool clock: it cannot be asked") {
+		t.Errorf("at the desk: %v", err)
+	}
+	put(t, filepath.Join(dir, "policies/tick.cedar"), `@id("tick") permit (principal, action == Action::"clock.clock_now", resource);`)
+	if _, err := (app.App{}).Open(t.Context(), cfg); err == nil || !strings.Contains(err.Error(), "tick.cedar:1: ") {
+		t.Errorf("in a host: %v", err)
+	}
+}
+
 // TestNamesAreLookedUpInTheStore: the desk opens it, and where another process has it says
 // so.
 func TestNamesAreLookedUpInTheStore(t *testing.T) {

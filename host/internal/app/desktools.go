@@ -31,15 +31,20 @@ type desk struct {
 }
 
 func newDesk(cfg *config.Config) *desk {
+	cache := cacheOf(cfg.Data)
 	m := &looseModules{cfg: cfg, put: map[registry.Digest][]byte{}}
 	d := &desk{config: cfg, modules: m, plugins: &shelf{registry: m, known: map[string]plugin{}}}
 	d.engines = &engines{
-		options: runtime.Options{CacheDir: cacheOf(cfg.Data), MemoryLimit: memoryOf(cfg), Imports: imports()},
+		options: runtime.Options{CacheDir: cache, MemoryLimit: memoryOf(cfg), Imports: imports()},
 		fetch:   func(ctx context.Context, digest string) ([]byte, error) { return m.Bytes(ctx, registry.Digest(digest)) },
 		choice:  func(string) string { return config.EngineNative },
 		loaders: map[string]*runtime.Loader{},
 	}
-	d.catalog = tool.New(tool.Options{Describe: d.engines.describe})
+	known := descriptions{engine: d.engines.describing, ask: d.engines.describe}
+	if cache != "" {
+		known.dir = filepath.Join(cache, "tools")
+	}
+	d.catalog = tool.New(tool.Options{Describe: known.described})
 	return d
 }
 

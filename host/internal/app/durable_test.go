@@ -33,7 +33,8 @@ agents:
   brief: {plugin: ./steady.wasm, budget: {turn: {fuel: 50000000}}}
 `
 
-const asks = `@id("ask") @needs_approval("a person reads it first")
+const asks = `@id("imports") permit (principal, action == Action::"importSession", resource);
+@id("ask") @needs_approval("a person reads it first")
 forbid (principal is Run, action == Action::"fileWrite", resource) when { resource.path like "*ask*" }
 unless { context has approval && context.approval.digest == context.argsDigest };
 `

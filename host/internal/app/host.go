@@ -125,7 +125,7 @@ func (h *Host) openStore(ctx context.Context, cfg *config.Config) error {
 	if err := h.journals.Tidy(ctx); err != nil {
 		return err
 	}
-	if h.keys, err = keys.New(keys.Options{Store: h.store, Now: h.opt.Now}); err != nil {
+	if h.keys, err = keys.New(keys.Options{Store: h.store, Now: h.opt.Now, Scope: access.Scope}); err != nil {
 		return err
 	}
 	h.registry, err = registry.New(registry.Options{
@@ -234,7 +234,8 @@ func (h *Host) openParts(ctx context.Context, cfg *config.Config) error {
 		options.Notices = h.notices
 	}
 	h.sessions = session.New(options)
-	h.catalog = tool.New(tool.Options{Describe: h.describe, Activator: h.sessions, GuestFault: guestFault, Input: h.input, Log: h.opt.Log})
+	tools := descriptions{filepath.Join(cfg.Data, "cache", "tools"), h.engines.describing, h.describe}
+	h.catalog = tool.New(tool.Options{Describe: tools.described, Activator: h.sessions, GuestFault: guestFault, Input: h.input, Log: h.opt.Log})
 	h.telemetry.Watch(telemetry.Sources{Sessions: h.sessions.Counts, Store: h.storeStats})
 	// The gate reads the table only once a turn runs, and no turn runs before Resume.
 	maps.Copy(capabilities, h.sessions.Capabilities())

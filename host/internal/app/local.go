@@ -93,9 +93,8 @@ func (l local) Explain(ctx context.Context, decision string) (host.Explanation, 
 }
 
 // Tightest implements cli.TimeMachine.
-func (l local) Tightest(ctx context.Context, agent string, since time.Time) (cli.Suggestion, error) {
-	s, err := l.policies().Tightest(ctx, l.me, agent, since)
-	return cli.Suggestion(s), err
+func (l local) Tightest(ctx context.Context, agent string, since time.Time) (host.Suggestion, error) {
+	return l.policies().Tightest(ctx, l.me, agent, since)
 }
 
 // SearchAudit implements cli.Audit.

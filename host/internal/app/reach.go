@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"fmt"
 	"maps"
 	"regexp"
 	"slices"
@@ -80,9 +81,9 @@ func (a *asked) answer(set *cedar.Set, run cedar.Subject) ([]host.Ability, error
 		if err != nil {
 			return nil, err
 		}
-		text := strings.Join(look.Lines, "\n")
 		for i := range look.Calls {
-			out = append(out, host.Ability{Call: a.call, Action: a.action, Answer: answerOf(&look.Calls[i]), Text: text})
+			one := &look.Calls[i]
+			out = append(out, host.Ability{Call: a.call, Action: a.action, Answer: answerOf(one), Text: sentence(one, look.Lines)})
 		}
 	}
 	return out, nil
@@ -238,4 +239,24 @@ func endsAnyTask(f cedar.Residual) bool {
 	found := contextAttribute.FindAllStringSubmatch(f.If+" "+f.Unless, -1)
 	other := func(m []string) bool { return m[1] != "left" && m[1] != "now" }
 	return len(found) > 0 && !slices.ContainsFunc(found, other)
+}
+
+// sentence makes one of the lines about an action, those that go on with one before being
+// indented. What may end any task is left out.
+func sentence(r *cedar.Reach, lines []string) string {
+	var said []string
+	for _, line := range lines {
+		text := strings.TrimSpace(line)
+		if n := len(said); n > 0 && text != line {
+			said[n-1] += " " + text
+			continue
+		}
+		said = append(said, text)
+	}
+	said = slices.DeleteFunc(said, func(s string) bool {
+		return slices.ContainsFunc(r.Forbids, func(f cedar.Residual) bool {
+			return endsAnyTask(f) && strings.HasPrefix(s, fmt.Sprintf("policy %q (", f.ID))
+		})
+	})
+	return strings.Join(said, "; ")
 }

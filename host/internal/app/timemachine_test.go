@@ -245,6 +245,9 @@ func TestReach(t *testing.T) {
 		if !strings.HasPrefix(a.Text, "may ") {
 			t.Errorf("%s: %q is no sentence", a.Call, a.Text)
 		}
+		if want := `may use the tool hello.greet if context.input.name != "eve" ("greet" (base.cedar:2))`; a.Action == "hello.greet" && a.Text != want {
+			t.Errorf("%q, want %q", a.Text, want)
+		}
 	}
 	want := map[string]string{
 		"model_chat callModel": host.AbleNo, "tool_call hello.greet": host.AbleSome, "tool_call other.b": host.AbleNo,
@@ -271,6 +274,9 @@ func TestReachOfStarter(t *testing.T) {
 	answers := map[string]string{}
 	for _, one := range got.Abilities {
 		answers[one.Call+" "+one.Action] = one.Answer
+		if strings.Contains(one.Text, "\n") || strings.Contains(one.Text, "budget") {
+			t.Errorf("%s: %s", one.Action, one.Text)
+		}
 	}
 	for what, want := range map[string]string{
 		"model_chat callModel": host.AbleNo, // there is none

@@ -55,7 +55,7 @@ type Policies interface {
 	// PolicySchema is what policies can talk about, as a Cedar schema.
 	PolicySchema(ctx context.Context, cfg *config.Config) (string, error)
 	// Suggest writes the narrowest policies that would have allowed what was denied.
-	Suggest(ctx context.Context, cfg *config.Config, files []host.PolicyFile, denied []host.DecisionRecord) (Suggestion, error)
+	Suggest(ctx context.Context, cfg *config.Config, files []host.PolicyFile, denied []host.DecisionRecord) (host.Suggestion, error)
 	// Reach says what an agent of the configuration could do under its policies.
 	Reach(ctx context.Context, cfg *config.Config, agent string) (host.Reach, error)
 }
@@ -184,7 +184,7 @@ type (
 		Explain(ctx context.Context, decision string) (host.Explanation, error)
 		// Tightest writes the policies that an agent needs for what it was allowed since then,
 		// and no others.
-		Tightest(ctx context.Context, agent string, since time.Time) (Suggestion, error)
+		Tightest(ctx context.Context, agent string, since time.Time) (host.Suggestion, error)
 	}
 
 	// Audit reads and checks the records of what was asked, decided and done.
@@ -212,10 +212,3 @@ type (
 		RevokeKey(ctx context.Context, id string) (host.APIKey, error)
 	}
 )
-
-// Suggestion is Cedar text to add to the policies, and in Notes what no permit
-// would solve.
-type Suggestion struct {
-	Policies string   `json:"policies"`
-	Notes    []string `json:"notes,omitempty"`
-}

@@ -63,7 +63,7 @@ func (c *client) Explain(ctx context.Context, decision string) (e host.Explanati
 }
 
 // Tightest implements TimeMachine.
-func (c *client) Tightest(ctx context.Context, agent string, since time.Time) (s Suggestion, err error) {
+func (c *client) Tightest(ctx context.Context, agent string, since time.Time) (s host.Suggestion, err error) {
 	return s, c.do(ctx, http.MethodGet, "/v1/agents/"+url.PathEscape(agent)+"/suggestion", during(since, time.Time{}), nil, &s)
 }
 

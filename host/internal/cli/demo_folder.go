@@ -47,6 +47,8 @@ agents:
     tools: [files, clock]
     folders: [docs]
     budget: {tokens: 200000, time: 10m} # of each task
+groups:
+  operators: [local] # who look after the host, by policies/people.cedar; local is this machine's own user
 `
 
 const demoPolicy = `// The librarian may use the tool that writes files. Where to, policies/files.cedar

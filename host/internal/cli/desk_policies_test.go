@@ -74,8 +74,8 @@ func (*desk) PolicySchema(_ context.Context, cfg *config.Config) (string, error)
 }
 
 // Suggest permits everything once, whatever was denied.
-func (*desk) Suggest(_ context.Context, _ *config.Config, _ []host.PolicyFile, denied []host.DecisionRecord) (cli.Suggestion, error) {
-	return cli.Suggestion{
+func (*desk) Suggest(_ context.Context, _ *config.Config, _ []host.PolicyFile, denied []host.DecisionRecord) (host.Suggestion, error) {
+	return host.Suggestion{
 		Policies: fmt.Sprintf("@id(%q)\npermit (principal, action == Action::\"fileRead\", resource);\n", "suggested-"+denied[0].Agent),
 		Notes:    []string{"read them first"},
 	}, nil
@@ -114,7 +114,8 @@ func kept() []policy.Record {
 	asking := policy.Decision{Approval: "writing needs a yes", Policies: []policy.Cause{{ID: "writes", File: "w.cedar", Line: 1}}}
 	who := []policy.Actor{
 		{Run: "R2", Agent: "research", Module: "sha256:0123456789abcdef", Task: "T8"},
-		{Run: "R1", Agent: "support", Module: "sha256:77", Task: "T7"}, {User: "wor\x1b[2Jld"},
+		{Run: "R1", Agent: "support", Module: "sha256:77", Task: "T7"},
+		{User: "wor\x1b[2Jld"},
 	}
 	list := []policy.Record{
 		{Kind: policy.RecordTask, Code: "active", Note: "read\nthe docs"},
@@ -201,8 +202,8 @@ func (s shelf) Explain(ctx context.Context, id string) (host.Explanation, error)
 	return host.Explanation{Record: r, Text: "It is denied by no-private-networks (limits.cedar:40).\ncontext.ip is 10.0.0.1.\n"}, err
 }
 
-func (shelf) Tightest(_ context.Context, agent string, since time.Time) (cli.Suggestion, error) {
-	return cli.Suggestion{Policies: fmt.Sprintf("// what %s did since %s\n", agent, cmp.Or(since, apitest.Epoch).UTC().Format(time.DateOnly)), Notes: []string{"one call is forbidden"}}, nil
+func (shelf) Tightest(_ context.Context, agent string, since time.Time) (host.Suggestion, error) {
+	return host.Suggestion{Policies: fmt.Sprintf("// what %s did since %s\n", agent, cmp.Or(since, apitest.Epoch).UTC().Format(time.DateOnly)), Notes: []string{"one call is forbidden"}}, nil
 }
 
 func oldTask() host.Task {

@@ -71,7 +71,7 @@ func (r *runner) tightest(ctx context.Context, o suggestion) error {
 }
 
 // suggested prints the policies, and beside them what they do not solve.
-func (r *runner) suggested(s Suggestion) {
+func (r *runner) suggested(s host.Suggestion) {
 	for _, note := range s.Notes {
 		r.err.linef("vespiary: %s", clean(note))
 	}
@@ -84,7 +84,7 @@ func (r *runner) suggest(ctx context.Context, o suggestion) error {
 		return fmt.Errorf("suggest policies: %w", err)
 	}
 	var files []host.PolicyFile
-	var s Suggestion
+	var s host.Suggestion
 	if len(denied) > 0 {
 		if files, err = configured(cfg); err == nil {
 			s, err = r.app.Suggest(ctx, cfg, files, denied)

@@ -97,7 +97,7 @@ func (r *runner) simulation(set string, since time.Time, s host.Simulation, most
 		r.out.linef("  %d more would change, which are not told apart", s.More)
 	}
 	if s.Skipped > 0 {
-		r.out.linef("  %d cannot be decided again, as what they were about is erased", s.Skipped)
+		r.out.linef("  %d cannot be decided again: what they were about is not on record any more", s.Skipped)
 	}
 	if len(s.Changes) == 0 || most <= 0 {
 		return nil

@@ -43,7 +43,7 @@ what the task may, until the task is over.`,
 				return while("open a task for "+args[0], err)
 			}
 			return r.show(asJSON, o, func() {
-				r.err.linef("vespiary: task %s of agent %s, expires %s; its token follows, and is not shown again", o.Task.ID, o.Task.Agent, when(o.Task.Expires)
+				r.err.linef("vespiary: task %s of agent %s, expires %s; its token follows, and is not shown again", o.Task.ID, o.Task.Agent, expiry(o.Task.Expires))
 				r.err.linef("vespiary: call in it: %s=TOKEN vespiary tasks call %s tool_list", tokenVariable, o.Task.ID)
 				r.out.linef("%s", o.Token)
 			})

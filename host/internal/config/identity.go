@@ -37,7 +37,8 @@ type Peer struct {
 }
 
 // Audit says how the audit is signed and where its newest checkpoint is written, for
-// others to keep. Both have a place in the data folder when absent.
+// others to keep. The key is made of the host's master key when absent, and the file lies in
+// the data folder.
 type Audit struct {
 	Key        Secret `yaml:"key"`
 	Checkpoint string `yaml:"checkpoint"` // file

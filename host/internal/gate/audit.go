@@ -2,6 +2,7 @@ package gate
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/vespiary/vespiary/abi"
@@ -112,8 +113,23 @@ func (t *Turn) outcome(c *host.Call, o *host.Outcome, result []byte, took time.D
 
 // note writes an entry together with its record; a nil record is none.
 func (t *Turn) note(ctx context.Context, r *policy.Record, write func(ops ...store.Op) error) error {
-	if r == nil {
+	if r == nil || t.opt.Mode == Replay {
 		return write()
 	}
+	if t.opt.Mode != Live {
+		return t.noteRehearsed(ctx, r, write)
+	}
 	return t.gate.opt.Audit.Note(ctx, r, write)
+}
+
+// noteRehearsed records what a rehearsal does in earnest, before it does it, in a chain of
+// the session's rehearsals; what it only decides leaves no record.
+func (t *Turn) noteRehearsed(ctx context.Context, r *policy.Record, write func(ops ...store.Op) error) error {
+	if slices.Contains(t.opt.Anew, r.Call) {
+		r.Chain, r.Note = "replays-"+r.Session, "asked again in a replay"
+		if err := t.gate.opt.Audit.Write(ctx, r); err != nil {
+			return err
+		}
+	}
+	return write()
 }

@@ -144,7 +144,7 @@ func (t *Turn) decide(ctx context.Context, c *host.Call, class host.Class) (poli
 		Resource: class.Resource.UID, Known: c.Run.Known, Context: t.context(c, class),
 		Entities: append(slices.Clone(class.Entities), class.Resource),
 	}
-	if why := cmp.Or(class.Deny, t.bind(ctx, c.Run, r)); why != "" {
+	if why := cmp.Or(class.Deny, t.bind(ctx, c.Run, class, r)); why != "" {
 		return policy.Decision{Errors: []string{why}}, r
 	}
 	return t.gate.opt.Policy.Authorize(ctx, r), r
@@ -152,7 +152,7 @@ func (t *Turn) decide(ctx context.Context, c *host.Call, class host.Class) (poli
 
 // bind adds the chain of a run to a request, with the tasks of its links as they stand. It
 // returns why nothing may be done in them.
-func (t *Turn) bind(ctx context.Context, run *host.Run, r *policy.Request) string {
+func (t *Turn) bind(ctx context.Context, run *host.Run, class host.Class, r *policy.Request) string {
 	var last *host.Standing
 	for ; run != nil; run = run.Parent {
 		hop := policy.Hop{Principal: policy.UID{Type: "Run", ID: run.ID}}
@@ -168,11 +168,25 @@ func (t *Turn) bind(ctx context.Context, run *host.Run, r *policy.Request) strin
 				r.Entities = append(r.Entities, s.Entity)
 				last = s
 			}
-			hop.Grants = last.Grants
+			if !ownAffair(class) {
+				hop.Grants = last.Grants
+			}
 		}
 		r.Chain = append(r.Chain, hop)
 	}
 	return ""
+}
+
+// ownAffair tells whether a call touches nothing but the run's own session: it answers its
+// user, waits, or remembers what was said. Grants are about all else; policies decide these.
+func ownAffair(class host.Class) bool {
+	switch class.Action {
+	case "emit", "reply", "await":
+		return true
+	case "memoryRead", "memoryWrite":
+		return class.Resource.Attrs["tier"] == "session"
+	}
+	return false
 }
 
 // could returns the function by which a capability finds out what a run could ever be
@@ -190,7 +204,7 @@ func (t *Turn) could(c *host.Call) func(context.Context, host.Class) bool {
 			Resource: class.Resource.UID, Known: c.Run.Known,
 			Entities: append(slices.Clone(class.Entities), class.Resource),
 		}
-		return t.bind(ctx, c.Run, r) == "" && engine.Could(ctx, r)
+		return t.bind(ctx, c.Run, class, r) == "" && engine.Could(ctx, r)
 	}
 }
 

@@ -166,13 +166,17 @@ func (i *issuer) caller(c claims) (host.Caller, error) {
 	if err != nil {
 		return host.Caller{}, err
 	}
+	p, err := c.period()
+	if err != nil {
+		return host.Caller{}, err
+	}
 	name, err := c.text(i.Name)
 	if err != nil {
 		name = "" // it is for people only
 	}
 	return host.Caller{
 		Tenant: i.Tenant, User: qualified(user, i.name), Name: name, Via: host.ViaToken, Groups: groups, Claims: taken,
-		Actors: actors,
+		Actors: actors, Until: p.end,
 	}, nil
 }
 

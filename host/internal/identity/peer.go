@@ -69,7 +69,7 @@ func (p *peer) authenticate(ctx context.Context, h header, token string) (host.C
 	}
 	return host.Caller{
 		Tenant: p.Tenant, User: qualified(t.user, p.name), Name: t.user, Via: host.ViaToken,
-		Claims: map[string][]string{"txn": {t.task}}, Scopes: t.scopes, Actors: qualifiedAll(t.actors, p.name),
+		Claims: map[string][]string{"txn": {t.task}}, Scopes: t.scopes, Actors: qualifiedAll(t.actors, p.name), Until: t.end,
 	}, nil
 }
 

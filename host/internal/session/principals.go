@@ -44,8 +44,10 @@ func known(r *host.Run) *policy.Known {
 	}
 	if r.Parent != nil {
 		parent := uid("Run", r.Parent.ID)
-		run.Parents = append(run.Parents, parent)
 		run.Attrs["parent"] = parent
+		if r.Parent.Agent.Name == r.Agent.Name { // another agent does not get what policies permit this one
+			run.Parents = append(run.Parents, parent)
+		}
 	}
 	out.add(run)
 	return &policy.Known{Entities: out}

@@ -40,6 +40,9 @@ func (k call) Classify(ctx context.Context, c *host.Call) (host.Class, error) {
 	class := classOf(e)
 	class.State = callState{e, in.Arguments}
 	class.Control, class.Data, class.Recipient = e.tool.flow(in.Arguments)
+	if n := len(class.Recipient); n > maxLeaves {
+		return host.Class{}, request.Invalid(c, "the arguments of %s name %d who would get them, over the limit of %d; call it for fewer at a time", e.name, n, maxLeaves)
+	}
 	if k.catalog.opt.Input == nil {
 		return class, nil
 	}

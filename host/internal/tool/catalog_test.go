@@ -82,9 +82,13 @@ func runOf(selectors ...string) *host.Run {
 
 func listed(t *testing.T, c *Catalog, selectors ...string) []string {
 	t.Helper()
-	k := c.Capabilities()[abi.CallToolList]
-	hc := &host.Call{Run: runOf(selectors...), Name: abi.CallToolList, Request: []byte("{}")}
-	out, err := k.Perform(t.Context(), hc)
+	return listedBy(t, c, &host.Call{Run: runOf(selectors...), Name: abi.CallToolList, Request: []byte("{}")})
+}
+
+// listedBy are the names of the tools that a call of tool_list gets.
+func listedBy(t *testing.T, c *Catalog, hc *host.Call) []string {
+	t.Helper()
+	out, err := c.Capabilities()[abi.CallToolList].Perform(t.Context(), hc)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -219,16 +223,17 @@ func TestCall(t *testing.T) {
 	}
 	set := policy.UID{Type: "ToolSet", ID: "github"}
 	class := host.Class{
-		Action: "invokeWriteTool", Kind: host.Effect, Recovery: host.RecoverNested,
+		Action: "github.create_issue", Kind: host.Effect, Recovery: host.RecoverNested,
 		Resource: policy.Entity{UID: policy.UID{Type: "Tool", ID: "github.create_issue"}, Parents: []policy.UID{set}, Attrs: map[string]any{"source": "github", "readOnly": false}},
 		Entities: []policy.Entity{{UID: set}},
 		Child:    &host.Child{Module: "sha256:github", Plugin: "github", Needs: []string{"http_fetch"}},
+		Control:  []string{"a"}, Data: []string{},
 	}
 	if diff := cmp.Diff(class, hc.Class, cmpopts.IgnoreFields(host.Class{}, "State")); diff != "" {
 		t.Errorf("class (-want +got):\n%s", diff)
 	}
 	hc, _, err = callTool(t, c, run, "github.search_issues", `null`)
-	if err != nil || hc.Class.Action != "invokeReadTool" || hc.Class.Kind != host.Observe || hc.Class.Resource.Attrs["readOnly"] != true {
+	if err != nil || hc.Class.Action != "github.search_issues" || hc.Class.Kind != host.Observe || hc.Class.Resource.Attrs["readOnly"] != true {
 		t.Errorf("a tool that reads: %+v, %v", hc.Class, err)
 	}
 }
@@ -240,7 +245,7 @@ func TestToolsThatNeedNothingOnlyRead(t *testing.T) {
 	}
 	c := p.catalog(sources()...)
 	hc, _, err := callTool(t, c, runOf("hello"), "hello", `{}`)
-	if err != nil || hc.Class.Action != "invokeReadTool" || hc.Class.Resource.Attrs["readOnly"] != true {
+	if err != nil || hc.Class.Action != "hello.hello" || hc.Class.Kind != host.Observe || hc.Class.Resource.Attrs["readOnly"] != true {
 		t.Errorf("%+v, %v", hc.Class, err)
 	}
 }
@@ -404,6 +409,11 @@ func TestDescriptionsRefused(t *testing.T) {
 	for say, list := range map[string]abi.ToolList{
 		"no name":                 {Tools: []abi.Tool{{}}},
 		"two tools named a":       {Tools: []abi.Tool{{Name: "a"}, {Name: "a"}}},
+		`"a\n": its name`:         {Tools: []abi.Tool{{Name: "a\n"}}},
+		`"a\x1b[2J": its name`:    {Tools: []abi.Tool{{Name: "a\x1b[2J"}}},
+		`"a\u0085b": its name`:    {Tools: []abi.Tool{{Name: "a\u0085b"}}},
+		`"a\xff": its name`:       {Tools: []abi.Tool{{Name: "a\xff"}}},
+		"is over 128 bytes":       {Tools: []abi.Tool{{Name: strings.Repeat("x", maxToolName+1)}}},
 		"describes 257 tools":     many,
 		"description are over":    {Tools: []abi.Tool{{Name: "a", Description: strings.Repeat("x", maxToolText)}}},
 		"schemas are over":        {Tools: []abi.Tool{declareTool("a", `{"x":"`+strings.Repeat("x", maxSchema)+`"}`)}},

@@ -5,14 +5,18 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"strings"
 	"sync"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/vespiary/vespiary/abi"
 )
 
 const (
 	maxTools     = 256      // of one plugin
+	maxToolName  = 128      // bytes
 	maxToolText  = 16 << 10 // bytes of a name, title and description together
 	maxSchema    = 64 << 10 // bytes of an input schema
 	describeTime = time.Minute
@@ -24,6 +28,7 @@ type declared struct {
 
 	input *inputSchema
 	marks map[string]mark // of the arguments that are not control
+	names map[string]bool // of its properties
 }
 
 // descriptions keeps what plugins say of their tools, by digest: the same module
@@ -126,6 +131,8 @@ func declareOne(t abi.Tool) (*declared, error) {
 	switch {
 	case t.Name == "":
 		return nil, errors.New("it has no name")
+	case len(t.Name) > maxToolName || strings.ContainsFunc(t.Name, unicode.IsControl) || !utf8.ValidString(t.Name):
+		return nil, fmt.Errorf("its name, which is also that of its action in policies, is over %d bytes, or holds a control character or what is no text", maxToolName)
 	case len(t.Name)+len(t.Title)+len(t.Description) > maxToolText:
 		return nil, fmt.Errorf("its name and description are over %d bytes", maxToolText)
 	case len(t.InputSchema)+len(t.OutputSchema) > maxSchema:
@@ -135,5 +142,5 @@ func declareOne(t abi.Tool) (*declared, error) {
 		t.InputSchema = []byte(`{"type":"object"}`)
 	}
 	input, err := compile(t.InputSchema)
-	return &declared{Tool: t, input: input, marks: marksOf(t.InputSchema)}, err
+	return &declared{Tool: t, input: input, marks: marksOf(t.InputSchema), names: namesOf(t.InputSchema)}, err
 }

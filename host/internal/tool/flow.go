@@ -1,7 +1,9 @@
 package tool
 
 import (
+	"bytes"
 	"encoding/json"
+	"fmt"
 	"slices"
 )
 
@@ -35,19 +37,50 @@ func marksOf(schema []byte) map[string]mark {
 	return out
 }
 
+// namesOf are the names of all properties that a schema has, at the top and below.
+func namesOf(schema []byte) map[string]bool {
+	var s any
+	if json.Unmarshal(schema, &s) != nil {
+		return nil
+	}
+	out := map[string]bool{}
+	gatherNames(s, out)
+	return out
+}
+
+func gatherNames(schema any, out map[string]bool) {
+	switch s := schema.(type) {
+	case map[string]any:
+		properties, _ := s["properties"].(map[string]any)
+		for name := range properties {
+			out[name] = true
+		}
+		for _, part := range s {
+			gatherNames(part, out)
+		}
+	case []any:
+		for _, part := range s {
+			gatherNames(part, out)
+		}
+	}
+}
+
 // maxLeaves bounds the values that are looked for in what the user wrote.
 const maxLeaves = 64
 
 // flow splits arguments into those that say who, where and how much, the others, and the
-// names of who gets to know them.
+// names of who gets to know them. The first two are nil where they are too many; the names
+// are all there, since policies must not decide about some of them only.
 func (d *declared) flow(arguments json.RawMessage) (control, data, recipients []string) {
-	var fields map[string]json.RawMessage
-	if json.Unmarshal(arguments, &fields) != nil {
+	r := leafReader{json.NewDecoder(bytes.NewReader(arguments)), d.names}
+	r.dec.UseNumber()
+	if start, err := r.dec.Token(); err != nil || start != json.Delim('{') {
 		return nil, nil, nil
 	}
 	control, data = []string{}, []string{}
-	for name, raw := range fields {
-		values := leavesOf(raw, nil)
+	for r.dec.More() {
+		name, made := r.name(nil)
+		values := r.value(made)
 		switch d.marks[name] {
 		case markData:
 			data = append(data, values...)
@@ -57,32 +90,51 @@ func (d *declared) flow(arguments json.RawMessage) (control, data, recipients []
 		}
 		control = append(control, values...)
 	}
+	slices.Sort(recipients)
+	recipients = slices.Compact(recipients)
 	if len(control)+len(data) > maxLeaves {
 		return nil, nil, recipients
 	}
-	slices.Sort(recipients)
 	return control, data, recipients
 }
 
-// leavesOf appends the values in a JSON value as the words that would stand for them.
-func leavesOf(raw json.RawMessage, out []string) []string {
-	var s string
-	var list []json.RawMessage
-	var fields map[string]json.RawMessage
-	switch {
-	case len(out) > maxLeaves:
-	case json.Unmarshal(raw, &s) == nil && len(raw) > 0 && raw[0] == '"':
-		out = append(out, s)
-	case json.Unmarshal(raw, &list) == nil && list != nil:
-		for _, e := range list {
-			out = leavesOf(e, out)
-		}
-	case json.Unmarshal(raw, &fields) == nil && fields != nil:
-		for _, e := range fields {
-			out = leavesOf(e, out)
-		}
-	default: // a number, true, false or null
-		out = append(out, string(raw))
+// leafReader reads the words that would stand for values in what a user writes. It reads
+// what is there twice twice, since nobody knows which of the two a tool takes.
+type leafReader struct {
+	dec   *json.Decoder
+	names map[string]bool // that the schema has
+}
+
+// name reads the name of a property. One that the schema does not have was made up for this
+// call, and is a word like a value.
+func (r *leafReader) name(out []string) (string, []string) {
+	token, err := r.dec.Token()
+	name, ok := token.(string)
+	if err == nil && ok && !r.names[name] {
+		out = append(out, name)
 	}
-	return out
+	return name, out
+}
+
+// value appends the words in the next value.
+func (r *leafReader) value(out []string) []string {
+	token, err := r.dec.Token()
+	if err != nil {
+		return out
+	}
+	switch t := token.(type) {
+	case json.Delim:
+		for r.dec.More() {
+			if t == '{' {
+				_, out = r.name(out)
+			}
+			out = r.value(out)
+		}
+		_, _ = r.dec.Token() // what closes it
+		return out
+	case nil:
+		return append(out, "null")
+	default: // a string, a json.Number or a bool
+		return append(out, fmt.Sprint(t))
+	}
 }

@@ -1,10 +1,10 @@
 // An independent Cedar that answers over standard input and output: one JSON
 // message a line, one answer for each, in order.
 //
-//   {"schema": text}                     keeps the schema
-//   {"set": {"name": …, "policies": {id: text}}} keeps a policy set
-//   {"ask": request}                     decides; the request names its set
-//   {"check": {id: text}}                 validates policies strictly
+//   {"schema": text}                              keeps the schema
+//   {"set": {"name": …, "policies": {id: text}}}  keeps a policy set
+//   {"ask": request}                              decides; the request names its set
+//   {"check": {id: text}}                         validates policies strictly
 
 import { createInterface } from 'node:readline';
 import cedar from '@cedar-policy/cedar-wasm/nodejs';
@@ -34,7 +34,6 @@ const messages = {
       ...request,
       preparsedPolicySetId: set,
       preparsedSchemaName: 'schema',
-      validateRequest: true,
     }));
     return {
       decision: response.decision,
