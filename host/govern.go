@@ -172,7 +172,10 @@ type AuditFilter struct {
 	User    string // that anybody in the record is
 	Action  string
 	Kind    policy.RecordKind
-	Denied  bool // only denials
+	Call    string // host call, or method of the API
+	Denied  bool   // only denials
+	Allowed bool   // only what was allowed
+	Differs bool   // only what the candidate set decides otherwise
 	After   string
 	Limit   int
 }

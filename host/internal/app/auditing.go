@@ -36,11 +36,16 @@ func noRecord(id string) error {
 // queryOf is a filter in the audit's words.
 func queryOf(tenant string, f host.AuditFilter) audit.Query {
 	q := audit.Query{
-		Tenant: tenant, Chain: f.Chain, Task: f.Task, Session: f.Session, Agent: f.Agent, User: f.User, Action: f.Action,
+		Tenant: tenant, Chain: f.Chain, Task: f.Task, Session: f.Session, Agent: f.Agent, User: f.User, Action: f.Action, Call: f.Call,
 		Kind: f.Kind, Since: f.Since, Until: f.Until, After: f.After,
 	}
-	if f.Denied {
+	switch {
+	case f.Denied:
 		q.Decision = audit.Denied
+	case f.Allowed:
+		q.Decision = audit.Allowed
+	case f.Differs:
+		q.Decision = audit.Differs
 	}
 	return q
 }
@@ -100,13 +105,24 @@ func (a audits) Tail(ctx context.Context, c host.Caller, f host.AuditFilter) ite
 // selects tells whether a filter selects a record, whatever its cursor.
 func selects(f *host.AuditFilter, r *policy.Record) bool {
 	is := func(want, have string) bool { return want == "" || want == have }
+	return is(f.Chain, r.Chain) && is(f.Session, r.Session) && is(f.Action, r.Action) && is(f.Call, r.Call) && is(string(f.Kind), string(r.Kind)) &&
+		(f.Since.IsZero() || !r.Time.Before(f.Since)) && (f.Until.IsZero() || r.Time.Before(f.Until)) &&
+		selectsDecision(f, r.Decision) && selectsWho(f, r)
+}
+
+func selectsDecision(f *host.AuditFilter, d *policy.Decision) bool {
+	if d == nil {
+		return !f.Denied && !f.Allowed && !f.Differs
+	}
+	return (!f.Denied || !d.Allowed) && (!f.Allowed || d.Allowed) &&
+		(!f.Differs || d.Candidate != nil && d.Candidate.Allowed != d.Allowed)
+}
+
+func selectsWho(f *host.AuditFilter, r *policy.Record) bool {
 	anyone := func(want string, of func(policy.Actor) string) bool {
 		return want == "" || slices.ContainsFunc(r.Who, func(a policy.Actor) bool { return of(a) == want })
 	}
-	return is(f.Chain, r.Chain) && is(f.Session, r.Session) && is(f.Action, r.Action) && is(string(f.Kind), string(r.Kind)) &&
-		(f.Since.IsZero() || !r.Time.Before(f.Since)) && (f.Until.IsZero() || r.Time.Before(f.Until)) &&
-		(!f.Denied || r.Decision != nil && !r.Decision.Allowed) &&
-		anyone(f.Agent, func(a policy.Actor) string { return a.Agent }) &&
+	return anyone(f.Agent, func(a policy.Actor) string { return a.Agent }) &&
 		anyone(f.User, func(a policy.Actor) string { return a.User }) &&
 		(r.Chain == f.Task || anyone(f.Task, func(a policy.Actor) string { return a.Task }))
 }
@@ -177,4 +193,4 @@ func (a audits) verify(ctx context.Context, tenant string, checkpoint []byte) (h
 	return out, nil
 }
 
-func count(n int64) uint64 { return uint64(max(n, 0)) } //nolint:gosec // it is not negative
+func count(n int64) uint64 { return uint64(max(n, 0)) }

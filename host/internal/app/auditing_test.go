@@ -130,6 +130,7 @@ func TestAuditExport(t *testing.T) {
 	for format, records := range map[string]func(t *testing.T, b []byte) int{
 		"jsonl": lineCount, "ocsf": lineCount,
 		"cloudtrail": func(t *testing.T, b []byte) int {
+			t.Helper()
 			var file struct{ Records []json.RawMessage }
 			if err := json.Unmarshal(b, &file); err != nil {
 				t.Fatal(err)

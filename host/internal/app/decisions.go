@@ -10,7 +10,7 @@ import (
 	"github.com/vespiary/vespiary/policy/cedar"
 )
 
-// decisions returns the newest decisions about the calls of agents. The sessions are
+// recent returns the newest decisions about the calls of agents. The sessions are
 // looked up by get, where the filter asks about them.
 func (p past) recent(ctx context.Context, c host.Caller, f host.DecisionFilter, set *cedar.Set, get func(ctx context.Context, c host.Caller, id string) (host.Session, error)) ([]host.DecisionRecord, error) {
 	q := audit.Query{Tenant: c.Tenant, Reverse: true}

@@ -90,7 +90,7 @@ func Open(ctx context.Context, cfg *config.Config, opt Options) (*Host, error) {
 	if opt.Activity != nil {
 		h.activity = newActivity(h, opt.Activity)
 	}
-	for _, step := range []func(context.Context, *config.Config) error{h.openStore, h.openAudit, h.openRuntime, h.openNotices, h.openParts, h.apply} {
+	for _, step := range []func(context.Context, *config.Config) error{h.openStore, h.openAudit, h.openRuntime, h.openNotices, h.openParts, h.settle, h.apply} {
 		if err := step(ctx, cfg); err != nil {
 			return nil, errors.Join(err, h.Close(ctx))
 		}
@@ -260,6 +260,11 @@ func private(tenant, id string) [][]byte {
 
 // maxQueue bounds the events that wait in one session.
 const maxQueue = 256
+
+// settle brings a change of the policies' folder to its end that a crash cut off.
+func (h *Host) settle(_ context.Context, cfg *config.Config) error {
+	return settlePolicies(cfg.Policies)
+}
 
 // apply makes a configuration what the host does, whole or not at all.
 func (h *Host) apply(ctx context.Context, cfg *config.Config) error {

@@ -415,7 +415,7 @@ func TestKeptSets(t *testing.T) {
 	}
 	// A set that takes several parts, also compressed: text that repeats nothing.
 	files := map[string][]byte{}
-	for n := range 40 {
+	for n := range 22 {
 		var text strings.Builder
 		fmt.Fprintf(&text, "@id(\"%d\") @note(\"", n)
 		for i := range 900 {

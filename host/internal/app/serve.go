@@ -148,7 +148,7 @@ func (h *Host) routes(cfg *config.Config) []api.Route {
 
 // audits is the service that reads and checks the audit.
 func (h *Host) audits(cfg *config.Config) audits {
-	return audits{log: h.audit, public: h.verifier, kept: checkpointFile(cfg)}
+	return audits{log: h.audit, public: h.verifier, kept: checkpointFile(cfg), version: h.opt.Version}
 }
 
 // ready reports why the host would refuse work.

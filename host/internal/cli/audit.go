@@ -40,7 +40,6 @@ func (r *runner) auditTailCommand() *cobra.Command {
 				switch {
 				case err != nil:
 					return fmt.Errorf("follow the audit: %w", err)
-				case !s.picks(&rec):
 				case asJSON:
 					r.out.linef("%s", compact(rec))
 				default:
@@ -51,7 +50,6 @@ func (r *runner) auditTailCommand() *cobra.Command {
 		},
 	}
 	s.flags(cmd)
-	s.pickFlags(cmd)
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print them as JSON, one a line")
 	return cmd
 }
@@ -78,7 +76,6 @@ func (r *runner) auditSearchCommand() *cobra.Command {
 	}
 	s.flags(cmd)
 	s.timeFlags(cmd)
-	s.pickFlags(cmd)
 	cmd.Flags().IntVar(&s.limit, "limit", 20, "how many")
 	jsonFlag(cmd, &asJSON)
 	return cmd

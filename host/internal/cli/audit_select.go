@@ -11,15 +11,11 @@ import (
 	"github.com/vespiary/vespiary/policy"
 )
 
-// selection selects records of the audit. The host looks for those of the filter; what it
-// finds is then picked from.
+// selection selects records of the audit.
 type selection struct {
 	find         host.AuditFilter
 	since, until moment
 	limit        int
-
-	call               string
-	allowed, candidate bool
 }
 
 func (s *selection) flags(cmd *cobra.Command) {
@@ -31,18 +27,14 @@ func (s *selection) flags(cmd *cobra.Command) {
 	f.StringVar(&s.find.Action, "action", "", "only those of this action of the policies, such as fileRead")
 	f.StringVar((*string)(&s.find.Kind), "kind", "", "only those that are a decision, an outcome or about a task")
 	f.BoolVar(&s.find.Denied, "denied", false, "only denials")
+	f.StringVar(&s.find.Call, "call", "", "only those of this host call, such as file_read")
+	f.BoolVar(&s.find.Allowed, "allowed", false, "only what was allowed")
+	f.BoolVar(&s.find.Differs, "candidate", false, "only those that the candidate set decides otherwise")
 }
 
 func (s *selection) timeFlags(cmd *cobra.Command) {
 	cmd.Flags().Var(&s.since, "since", "only those since then: a span back from now such as 7d, a day or a time")
 	cmd.Flags().Var(&s.until, "until", "only those before then")
-}
-
-func (s *selection) pickFlags(cmd *cobra.Command) {
-	f := cmd.Flags()
-	f.StringVar(&s.call, "call", "", "only those of this host call, such as file_read")
-	f.BoolVar(&s.allowed, "allowed", false, "only what was allowed")
-	f.BoolVar(&s.candidate, "candidate", false, "only those that the candidate set decides otherwise")
 }
 
 // filter is what the host looks for.
@@ -51,15 +43,6 @@ func (s *selection) filter(now time.Time) host.AuditFilter {
 	f.Since, f.Until = s.since.time(now), s.until.time(now)
 	return f
 }
-
-// picks reports whether a record that the host found is selected.
-func (s *selection) picks(r *policy.Record) bool {
-	d := r.Decision
-	return (s.call == "" || r.Call == s.call) && (!s.allowed || d != nil && d.Allowed) &&
-		(!s.candidate || d != nil && d.Candidate != nil && d.Candidate.Allowed != d.Allowed)
-}
-
-func (s *selection) picky() bool { return s.call != "" || s.allowed || s.candidate }
 
 // maxPage is the largest page that the host gives.
 const maxPage = 1000
@@ -71,22 +54,11 @@ func (s *selection) search(ctx context.Context, a Audit, now time.Time) ([]polic
 	f := s.filter(now)
 	for {
 		f.Limit = min(maxPage, max(1, s.limit-len(out)))
-		if s.picky() {
-			f.Limit = maxPage
-		}
 		page, next, err := a.SearchAudit(ctx, f)
 		if err != nil {
 			return nil, err
 		}
-		for i := range page {
-			if s.picks(&page[i]) {
-				out = append(out, page[i])
-			}
-			if len(out) == s.limit {
-				return out, nil
-			}
-		}
-		if next == "" {
+		if out = append(out, page...); next == "" || len(out) >= s.limit {
 			return out, nil
 		}
 		f.After = next

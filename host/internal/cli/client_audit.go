@@ -29,8 +29,13 @@ func auditQuery(f host.AuditFilter) url.Values {
 			q.Set(name, v)
 		}
 	}
-	if f.Denied {
-		q.Set("denied", "true")
+	for name, on := range map[string]bool{"denied": f.Denied, "allowed": f.Allowed, "differs": f.Differs} {
+		if on {
+			q.Set(name, "true")
+		}
+	}
+	if f.Call != "" {
+		q.Set("call", f.Call)
 	}
 	if f.Limit > 0 {
 		q.Set("limit", strconv.Itoa(f.Limit))

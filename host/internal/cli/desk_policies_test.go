@@ -143,7 +143,8 @@ func (shelf) SearchAudit(_ context.Context, f host.AuditFilter) ([]policy.Record
 	var page []policy.Record
 	for _, r := range slices.Backward(kept()) {
 		past := f.After != "" && r.ID >= f.After
-		if past || f.Denied && (r.Decision == nil || r.Decision.Allowed) || r.Time.Before(f.Since) {
+		if past || f.Call != "" && f.Call != r.Call || f.Denied && (r.Decision == nil || r.Decision.Allowed) || f.Allowed && (r.Decision == nil || !r.Decision.Allowed) ||
+			f.Differs && (r.Decision == nil || r.Decision.Candidate == nil || r.Decision.Candidate.Allowed == r.Decision.Allowed) || r.Time.Before(f.Since) {
 			continue
 		}
 		if page = append(page, r); len(page) == min(f.Limit, 2) {

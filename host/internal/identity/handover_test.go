@@ -4,6 +4,7 @@ import (
 	"crypto/ed25519"
 	"encoding/json"
 	"errors"
+	"maps"
 	"strings"
 	"testing"
 	"time"
@@ -167,9 +168,7 @@ func decideHandover(t *testing.T, set *cedar.Set, class host.Class) policy.Decis
 			"named": false, "sources": []string{},
 		},
 	}
-	for k, v := range class.Context {
-		context[k] = v
-	}
+	maps.Copy(context, class.Context)
 	return cedar.New(set).Authorize(t.Context(), &policy.Request{
 		Principal: run, Action: u("Action", class.Action), Resource: class.Resource.UID, Context: context,
 		Entities: []policy.Entity{

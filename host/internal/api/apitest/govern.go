@@ -192,7 +192,8 @@ func recordOf(id string) (policy.Record, error) {
 func (Audit) Search(_ context.Context, _ host.Caller, f host.AuditFilter) ([]policy.Record, string, error) {
 	var out []policy.Record
 	for _, r := range slices.Backward(records) {
-		wanted := (f.Kind == "" || f.Kind == r.Kind) && !f.Denied && (f.After == "" || r.ID < f.After)
+		wanted := (f.Kind == "" || f.Kind == r.Kind) && !f.Denied && !f.Differs && (f.After == "" || r.ID < f.After) &&
+			(f.Call == "" || f.Call == r.Call) && (!f.Allowed || r.Decision != nil)
 		if !wanted || !f.Until.IsZero() && !r.Time.Before(f.Until) || r.Time.Before(f.Since) {
 			continue
 		}

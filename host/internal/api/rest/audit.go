@@ -15,7 +15,7 @@ import (
 )
 
 // auditFilters are the parameters that select records.
-var auditFilters = []string{"since", "until", "chain", "session", "task", "agent", "user", "action", "kind", "denied"}
+var auditFilters = []string{"since", "until", "chain", "session", "task", "agent", "user", "action", "call", "kind", "denied", "allowed", "differs"}
 
 // auditKinds are those that records can be listed by.
 var auditKinds = []policy.RecordKind{policy.RecordDecision, policy.RecordOutcome, policy.RecordTask}
@@ -28,13 +28,18 @@ func auditFilter(r *http.Request, more ...string) (host.AuditFilter, url.Values,
 	}
 	f := host.AuditFilter{
 		Chain: q.Get("chain"), Session: q.Get("session"), Task: q.Get("task"), Agent: q.Get("agent"), User: q.Get("user"),
-		Action: q.Get("action"), Kind: policy.RecordKind(q.Get("kind")),
+		Action: q.Get("action"), Call: q.Get("call"), Kind: policy.RecordKind(q.Get("kind")),
 	}
 	if err := oneOf("kind", f.Kind, auditKinds); err != nil {
 		return f, nil, err
 	}
-	if f.Denied, err = boolean(q, "denied"); err != nil {
-		return f, nil, err
+	for name, flag := range map[string]*bool{"denied": &f.Denied, "allowed": &f.Allowed, "differs": &f.Differs} {
+		if *flag, err = boolean(q, name); err != nil {
+			return f, nil, err
+		}
+	}
+	if f.Denied && f.Allowed || f.Differs && (f.Denied || f.Allowed) {
+		return f, nil, api.Invalid("denied", "more than one of denied, allowed and differs is given; leave all but one out")
 	}
 	if f.Since, err = moment(q, "since"); err != nil {
 		return f, nil, err
