@@ -23,7 +23,7 @@ func KeyFromSeed(seed []byte, name string) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("audit: make a key named %q: %w", name, err)
 	}
-	hash := strings.SplitN(strings.TrimPrefix(verifier, name+"+"), "+", 2)[0]
+	hash, _, _ := strings.Cut(strings.TrimPrefix(verifier, name+"+"), "+")
 	private := base64.StdEncoding.EncodeToString(append([]byte{ed25519Note}, seed...))
 	return strings.Join([]string{"PRIVATE+KEY", name, hash, private}, "+"), nil
 }

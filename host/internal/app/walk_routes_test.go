@@ -43,7 +43,7 @@ var doors = map[string]door{
 	"GET /v1/sessions/{id}/journal":       {call: "Sessions.Journal"},
 	"GET /v1/sessions/{id}/turns/{n}":     {call: "Sessions.Turn"},
 	"POST /v1/sessions/{id}/cancel":       {call: "Sessions.Cancel"},
-	"POST /v1/modules":                    {call: "Admin.Install", body: "a module"},
+	"POST /v1/modules":                    {call: "Admin.Install", body: "\x00asm\x01\x00\x00\x00"},
 	"GET /v1/decisions":                   {call: "Admin.Decisions", list: true},
 	"POST /v1/reload":                     {call: "Admin.Reload"},
 	"POST /v1/admin/backup":               {call: "Backup.Backup"},
@@ -58,12 +58,12 @@ var doors = map[string]door{
 	"POST /v1/sessions/{id}/revert":       {call: "Durable.Revert", body: `{"to":1}`},
 	"POST /v1/sessions/{id}/replay":       {call: "Durable.Replay", body: `{}`},
 	"GET /v1/sessions/{id}/diff/{other}":  {call: "Durable.Diff"},
-	"POST /v1/sessions/{id}/upgrade":      {call: "Durable.Upgrade", body: `{"to":"basic"}`},
+	"POST /v1/sessions/{id}/upgrade":      {call: "Durable.Upgrade", body: `{"module":"basic"}`},
 	"POST /v1/sessions/{id}/resume":       {call: "Durable.Unpark", body: `{}`},
 	"POST /v1/sessions/{id}/erase":        {call: "Durable.Erase"},
 	"GET /v1/sessions/{id}/export":        {call: "Durable.Export"},
 	"GET /v1/sessions/{id}/verify":        {call: "Durable.Verify"},
-	"POST /v1/sessions/import":            {call: "Durable.Import", body: "a file"},
+	"POST /v1/sessions/import":            {call: "Durable.Import", body: "an export"},
 	"POST /v1/tasks":                      {call: "Tasks.OpenTask", body: `{"agent":"scout","grants":[]}`},
 	"GET /v1/tasks":                       {call: "Tasks.Tasks", list: true},
 	"GET /v1/tasks/{id}":                  {call: "Tasks.Task"},
@@ -102,6 +102,7 @@ var doors = map[string]door{
 type house struct {
 	*live
 	replace map[string]*strings.Replacer // of the parameters, by what {id} is the id of
+	export  string                       // of a session
 }
 
 func newHouse(t *testing.T) *house {
@@ -117,6 +118,7 @@ func newHouse(t *testing.T) *house {
 	var set host.PolicySet
 	h.post(http.MethodGet, "/v1/policies", nil, &set)
 	decision := h.records(audit.Query{Session: turn.Session, Kind: policy.RecordDecision})[0].ID
+	h.export = string(h.want(http.StatusOK, http.MethodGet, "/v1/sessions/"+turn.Session+"/export", nil))
 	h.replace = map[string]*strings.Replacer{}
 	for kind, id := range map[string]string{
 		"sessions": turn.Session, "tasks": task.ID, "approvals": asked, "keys": key, "decisions": decision, "audit": decision, "": "",
@@ -164,7 +166,11 @@ func (h *house) knock(route, token string) (int, []byte) {
 	if path == "/v1/modules" {
 		path += "?name=n"
 	}
-	r, err := http.NewRequestWithContext(h.t.Context(), method, h.url+path, strings.NewReader(doors[route].body))
+	body := doors[route].body
+	if body == "an export" {
+		body = h.export
+	}
+	r, err := http.NewRequestWithContext(h.t.Context(), method, h.url+path, strings.NewReader(body))
 	if err != nil {
 		h.t.Fatal(err)
 	}

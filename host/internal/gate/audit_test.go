@@ -43,6 +43,7 @@ func (l *ledger) Note(_ context.Context, r *policy.Record, commit func(...words.
 	l.records = append(l.records, *r)
 	return nil
 }
+
 func (l *ledger) Write(ctx context.Context, r *policy.Record) error {
 	return l.Note(ctx, r, func(...words.Op) error { return nil })
 }

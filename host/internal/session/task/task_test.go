@@ -78,7 +78,9 @@ func TestEndHoldsAtOnce(t *testing.T) {
 			if !w.standing("A").Live(w.now) {
 				t.Fatal("it is not live")
 			}
-			ops, err := w.book.End(t.Context(), "t", "s", k.ID, host.TaskCancelled, keep)
+			if _, err := w.book.End(t.Context(), "t", "s", k.ID, host.TaskCancelled, keep); err != nil {
+				t.Fatal(err)
+			}
 			if w.standing("A").Live(w.now) {
 				t.Error("it is live while its end is written")
 			}
@@ -86,7 +88,7 @@ func TestEndHoldsAtOnce(t *testing.T) {
 			if !w.standing("A").Live(w.now) {
 				t.Error("it is over although its end was not written")
 			}
-			ops, err = w.book.End(t.Context(), "t", "s", k.ID, host.TaskCancelled, keep)
+			ops, err := w.book.End(t.Context(), "t", "s", k.ID, host.TaskCancelled, keep)
 			w.commit(ops, err)
 			w.book.Ended("t", k.ID)
 			for range 2 {
