@@ -53,7 +53,7 @@ type AgentResult struct {
 type DelegateToken struct {
 	Audience string `json:"audience"` // URL of the other host, as it names itself
 	// Scopes are the actions of the other host's API that the token is for, or groups of
-	// them. None: to invoke an agent, and to go on with its session.
+	// them. None: to invoke an agent, to read its session, and to go on with it.
 	Scopes  []string `json:"scopes,omitempty"`
 	Purpose string   `json:"purpose,omitempty"` // in words
 }

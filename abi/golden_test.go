@@ -33,6 +33,8 @@ var types = func() map[string]reflect.Type {
 		abi.AgentGrant{},
 		abi.AgentResource{},
 		abi.AgentBudget{},
+		abi.DelegateToken{},
+		abi.DelegatedToken{},
 		abi.Emit{},
 		abi.Progress{},
 		abi.Await{},

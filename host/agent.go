@@ -20,6 +20,9 @@ type Caller struct {
 	// token.
 	Groups []string            `json:"groups,omitempty"`
 	Claims map[string][]string `json:"claims,omitempty"`
+	// Given are the groups that the token says: those of Groups that do not change with the
+	// configuration.
+	Given []string `json:"given,omitempty"`
 	// Scopes limit the caller to actions of the API, by name or group; none: no limit but
 	// the policies.
 	Scopes []string `json:"scopes,omitempty"`

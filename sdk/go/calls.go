@@ -54,6 +54,13 @@ func (c *Context) CallAgent(r abi.AgentCall) (abi.AgentResult, error) {
 	return out, c.do(agentCall, r, &out)
 }
 
+// DelegateToken makes a token by which an agent on another host may act in the task for a
+// few minutes. Whoever holds it can use it: give it to that host alone.
+func (c *Context) DelegateToken(r abi.DelegateToken) (abi.DelegatedToken, error) {
+	var out abi.DelegatedToken
+	return out, c.do(delegateToken, r, &out)
+}
+
 // ReadFile reads a part of a file.
 func (c *Context) ReadFile(r abi.FileRead) (abi.FileContent, error) {
 	var out abi.FileContent

@@ -18,6 +18,7 @@ var (
 	fileWrite     = capability{abi.CallFileWrite}
 	fileList      = capability{abi.CallFileList}
 	agentCall     = capability{abi.CallAgentCall}
+	delegateToken = capability{abi.CallDelegateToken}
 	emit          = capability{abi.CallEmit}
 	await         = capability{abi.CallAwait}
 	callStart     = capability{abi.CallStart}

@@ -16,6 +16,7 @@ var (
 	fileWrite     = capability{abi.CallFileWrite, importFileWrite}
 	fileList      = capability{abi.CallFileList, importFileList}
 	agentCall     = capability{abi.CallAgentCall, importAgentCall}
+	delegateToken = capability{abi.CallDelegateToken, importDelegateToken}
 	emit          = capability{abi.CallEmit, importEmit}
 	await         = capability{abi.CallAwait, importAwait}
 	callStart     = capability{abi.CallStart, importCallStart}
@@ -51,6 +52,9 @@ func importFileList(block uint64) uint64
 
 //go:wasmimport extism:host/user agent_call
 func importAgentCall(block uint64) uint64
+
+//go:wasmimport extism:host/user delegate_token
+func importDelegateToken(block uint64) uint64
 
 //go:wasmimport extism:host/user emit
 func importEmit(block uint64) uint64

@@ -197,6 +197,26 @@ func TestRequests(t *testing.T) {
 			return err
 		}},
 		{`file_list {"recursive":true}`, func(c *vespiary.Context) error { _, err := c.ListFiles(abi.FileList{Recursive: true}); return err }},
+		{`agent_call {"agent":"a","content":[{"type":"text","text":"hi"}],"purpose":"p","grants":[{"actions":["reply"]}],"budget":{"calls":3},"expires_in_ms":1000}`, func(c *vespiary.Context) error {
+			_, err := c.CallAgent(abi.AgentCall{
+				Agent: "a", Content: []abi.Content{abi.Text("hi")}, Purpose: "p", Grants: []abi.AgentGrant{{Actions: []string{"reply"}}},
+				Budget: abi.AgentBudget{Calls: 3}, ExpiresIn: 1000,
+			})
+			return err
+		}},
+		// No grants at all is not the same as all that the task has.
+		{`agent_call {"agent":"a","grants":[]}`, func(c *vespiary.Context) error {
+			_, err := c.CallAgent(abi.AgentCall{Agent: "a", Grants: []abi.AgentGrant{}})
+			return err
+		}},
+		{`agent_call {"$timeout_ms":2000,"agent":"a"}`, func(c *vespiary.Context) error {
+			_, err := c.WithTimeout(2 * time.Second).CallAgent(abi.AgentCall{Agent: "a"})
+			return err
+		}},
+		{`delegate_token {"audience":"https://nest.example.com","scopes":["invokeAgent"],"purpose":"p"}`, func(c *vespiary.Context) error {
+			_, err := c.DelegateToken(abi.DelegateToken{Audience: "https://nest.example.com", Scopes: []string{"invokeAgent"}, Purpose: "p"})
+			return err
+		}},
 		{`emit {"content":[{"type":"text","text":"hi"}]}`, func(c *vespiary.Context) error { return c.EmitText("hi") }},
 		{`emit {"progress":{"done":1,"total":2}}`, func(c *vespiary.Context) error { return c.Progress(abi.Progress{Done: 1, Total: 2}) }},
 		{`await {"for":[{"type":"signal","name":"paid"}]}`, func(c *vespiary.Context) error {

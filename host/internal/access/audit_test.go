@@ -41,10 +41,10 @@ func TestRealAudit(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := guard.Sessions(sessions{w})
-	if _, err := s.Get(t.Context(), bob, "S1"); host.CodeOf(err) != host.ErrNotFound {
+	if _, err := s.Get(t.Context(), user2, "S1"); host.CodeOf(err) != host.ErrNotFound {
 		t.Error(err)
 	}
-	if _, err := s.Cancel(t.Context(), ann, "S1"); err != nil {
+	if _, err := s.Cancel(t.Context(), user1, "S1"); err != nil {
 		t.Error(err)
 	}
 	if err := log.Integrate(t.Context()); err != nil {
@@ -57,7 +57,7 @@ func TestRealAudit(t *testing.T) {
 		}
 		got = append(got, r)
 	}
-	if len(got) != 3 || got[0].Decision.Allowed || got[0].Who[0].User != "bob" || !got[1].Decision.Allowed || got[2].Of != got[1].ID || got[2].Of == "" {
+	if len(got) != 3 || got[0].Decision.Allowed || got[0].Who[0].User != "user2" || !got[1].Decision.Allowed || got[2].Of != got[1].ID || got[2].Of == "" {
 		t.Errorf("%+v", got)
 	}
 	report, err := log.Verify(t.Context(), auditlog.VerifyOptions{Tenant: "home", PublicKey: signer.PublicKey()})

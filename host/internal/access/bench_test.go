@@ -16,7 +16,7 @@ type unheard struct{ policy.Auditor }
 
 func (unheard) Later(*policy.Record) error { return nil }
 
-// heads is a service of n sessions, of which half are ann's.
+// heads is a service of n sessions, of which half are user1's.
 type heads struct {
 	sessions
 	n int
@@ -31,7 +31,7 @@ func (h heads) List(_ context.Context, _ host.Caller, f host.SessionFilter) ([]h
 	for i := range h.n {
 		s := sessionOf(fmt.Sprint(i))
 		if i%2 == 0 {
-			s.Owner = "bob"
+			s.Owner = "user2"
 		}
 		if f.Visible(&s) {
 			out = append(out, s)
@@ -63,7 +63,7 @@ func guardOf(b *testing.B) *access.Guard {
 func BenchmarkGet(b *testing.B) {
 	s := guardOf(b).Sessions(heads{n: 1})
 	for b.Loop() {
-		if _, err := s.Get(b.Context(), ann, "S1"); err != nil {
+		if _, err := s.Get(b.Context(), user1, "S1"); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -73,7 +73,7 @@ func BenchmarkGet(b *testing.B) {
 func BenchmarkList(b *testing.B) {
 	s := guardOf(b).Sessions(heads{n: 1000})
 	for b.Loop() {
-		if page, err := s.List(b.Context(), ann, host.SessionFilter{}); err != nil || len(page) != 500 {
+		if page, err := s.List(b.Context(), user1, host.SessionFilter{}); err != nil || len(page) != 500 {
 			b.Fatal(len(page), err)
 		}
 	}

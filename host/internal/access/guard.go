@@ -20,9 +20,9 @@ type Options struct {
 	Chain string
 	// Agents finds an agent of the configuration by name.
 	Agents func(name string) (*host.Agent, bool)
-	// Groups returns the groups that the configuration gives a user, who need not be the
-	// caller; nil: none.
-	Groups func(tenant, user string) []string
+	// Groups returns the groups that somebody is in by the configuration of now, who may be
+	// known by tenant and name alone; nil: those that they are said to be in.
+	Groups func(c host.Caller) []string
 	// Still returns an error once what the caller proved who they are with is worth nothing
 	// any more. It is asked while a caller follows something for long; nil: it never ends.
 	Still func(ctx context.Context, c host.Caller) error
@@ -41,7 +41,7 @@ func New(o Options) (*Guard, error) {
 	}
 	o.Chain = cmp.Or(o.Chain, "people")
 	if o.Groups == nil {
-		o.Groups = func(string, string) []string { return nil }
+		o.Groups = func(c host.Caller) []string { return c.Groups }
 	}
 	if o.Still == nil {
 		o.Still = func(context.Context, host.Caller) error { return nil }

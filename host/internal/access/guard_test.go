@@ -18,7 +18,7 @@ import (
 	"github.com/vespiary/vespiary/policy"
 )
 
-var bob = host.Caller{Tenant: "home", User: "bob", Key: "k2", Via: host.ViaToken}
+var user2 = host.Caller{Tenant: "home", User: "user2", Key: "k2", Via: host.ViaToken}
 
 // TestNew: a guard without one of its needs would guard nothing.
 func TestNew(t *testing.T) {
@@ -44,23 +44,23 @@ func TestHiddenAndForbidden(t *testing.T) {
 		on   []string // record
 	}{
 		"erase one's own": {
-			func() error { _, err := durable.Erase(t.Context(), ann, "S1"); return err },
-			"session S1: user ann may not eraseSession: forbidden by no-erasing; ask whoever keeps the policies of this host",
+			func() error { _, err := durable.Erase(t.Context(), user1, "S1"); return err },
+			"session S1: user user1 may not eraseSession: forbidden by no-erasing; ask whoever keeps the policies of this host",
 			[]string{"eraseSession no"},
 		},
 		"erase another's": {
-			func() error { _, err := durable.Erase(t.Context(), bob, "S1"); return err },
+			func() error { _, err := durable.Erase(t.Context(), user2, "S1"); return err },
 			"find session S1: there is none with this id among yours; GET /v1/sessions lists them",
 			[]string{"readSession no"},
 		},
 		"read another's": {
-			func() error { _, err := sessions.Get(t.Context(), bob, "S1"); return err },
+			func() error { _, err := sessions.Get(t.Context(), user2, "S1"); return err },
 			"find session S1: there is none with this id among yours; GET /v1/sessions lists them",
 			[]string{"readSession no"},
 		},
 		"go on with another's": {
 			func() error {
-				_, err := sessions.Invoke(t.Context(), host.Invocation{Caller: bob, Agent: "hello", Session: "S1"})
+				_, err := sessions.Invoke(t.Context(), host.Invocation{Caller: user2, Agent: "hello", Session: "S1"})
 				return err
 			},
 			"find session S1: there is none with this id among yours; GET /v1/sessions lists them",
@@ -68,20 +68,20 @@ func TestHiddenAndForbidden(t *testing.T) {
 		},
 		"open a task without a permit": {
 			func() error {
-				_, err := sessions.Invoke(t.Context(), host.Invocation{Caller: bob, Agent: "hello", Task: host.TaskSpec{Budget: host.Budget{Calls: 1}}})
+				_, err := sessions.Invoke(t.Context(), host.Invocation{Caller: user2, Agent: "hello", Task: host.TaskSpec{Budget: host.Budget{Calls: 1}}})
 				return err
 			},
-			"agent hello: user bob may not openTask: no policy permits it; ask whoever keeps the policies of this host",
+			"agent hello: user user2 may not openTask: no policy permits it; ask whoever keeps the policies of this host",
 			[]string{"openTask no"},
 		},
 		"administer": {
-			func() error { return w.guard.Admin(admin{w}, sessions).Reload(t.Context(), bob) },
-			"the host: user bob may not reloadHost: no policy permits it; ask whoever keeps the policies of this host",
+			func() error { return w.guard.Admin(admin{w}, sessions).Reload(t.Context(), user2) },
+			"the host: user user2 may not reloadHost: no policy permits it; ask whoever keeps the policies of this host",
 			[]string{"reloadHost no"},
 		},
 		"invoke": {
 			func() error {
-				_, err := sessions.Invoke(t.Context(), host.Invocation{Caller: bob, Agent: "hello"})
+				_, err := sessions.Invoke(t.Context(), host.Invocation{Caller: user2, Agent: "hello"})
 				return err
 			},
 			"",
@@ -111,7 +111,7 @@ func TestBroken(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	err = guard.Admin(admin{w}, sessions{w}).Reload(t.Context(), ann)
+	err = guard.Admin(admin{w}, sessions{w}).Reload(t.Context(), user1)
 	if host.CodeOf(err) != host.ErrForbidden || strings.Contains(err.Error(), "overflow") || !strings.Contains(err.Error(), "cannot be evaluated") {
 		t.Error(err)
 	}
@@ -130,13 +130,13 @@ func TestWhatPoliciesSee(t *testing.T) {
 	}
 	for condition, want := range map[string]bool{
 		`principal in Group::"staff"`:      true,
-		`principal in Group::"team-ann"`:   false, // that is what the configuration says of owners
+		`principal in Group::"team-1"`:     false, // that is what the configuration says of owners
 		`principal in Tenant::"home"`:      true,
 		`Group::"staff" in Tenant::"home"`: true,
 		`principal.hasTag("department")`:   true,
 		`principal.hasTag("department") && principal.getTag("department").contains("sales")`: true,
 		`principal.hasTag("department") && principal.getTag("department").contains("law")`:   false,
-		`resource.owner in Group::"team-ann"`:                                                false, // the caller is the owner
+		`resource.owner in Group::"team-1"`:                                                  false, // the caller is the owner
 		`resource.owner == principal`:                                                        true,
 		`resource.agent in Role::"helper"`:                                                   true,
 		`resource.agent.module.name == "builtin:loop"`:                                       true,
@@ -145,7 +145,7 @@ func TestWhatPoliciesSee(t *testing.T) {
 		`context.scopes.isEmpty() && context.now > datetime("2030-01-01")`:                   true,
 	} {
 		w := newWorld(t, `@id("p") permit (principal, action == Action::"readSession", resource) when { `+condition+` };`)
-		_, err := w.guard.Sessions(sessions{w}).Get(t.Context(), ann, "S1")
+		_, err := w.guard.Sessions(sessions{w}).Get(t.Context(), user1, "S1")
 		if (err == nil) != want {
 			t.Errorf("%s: %v", condition, err)
 		}
@@ -156,13 +156,13 @@ func TestWhatPoliciesSee(t *testing.T) {
 		`context has expiresAt && context.expiresAt < context.now`:      false,
 		`context has expiresAt && resource == Agent::"hello"`:           true,
 		`context.budget == {tokens: -1, usdMicros: -1, calls: 5}`:       true,
-		`resource in Tenant::"home" && principal.name == "ann"`:         true,
+		`resource in Tenant::"home" && principal.name == "user1"`:       true,
 		`resource in Tenant::"elsewhere"`:                               false,
 		`context.grants.containsAny(["fileWrite", "effect", "egress"])`: false,
 	} {
 		w := newWorld(t, `@id("r") permit (principal, action == Action::"readAgent", resource);
 			@id("p") permit (principal, action == Action::"openTask", resource) when { `+condition+` };`)
-		_, _, err := w.guard.Tasks(tasks{w}).OpenTask(t.Context(), ann, "hello", task)
+		_, _, err := w.guard.Tasks(tasks{w}).OpenTask(t.Context(), user1, "hello", task)
 		if (err == nil) != want {
 			t.Errorf("%s: %v", condition, err)
 		}
@@ -171,14 +171,14 @@ func TestWhatPoliciesSee(t *testing.T) {
 		`resource in Task::"T1" && resource has parent`:                                            true,
 		`resource.state == "active" && resource has expiresAt && resource.expiresAt > context.now`: true,
 		`resource.restricted && resource.grants.contains("observe")`:                               true,
-		`resource.user in Group::"team-ann"`:                                                       true,
+		`resource.user in Group::"team-1"`:                                                         true,
 		`resource.user == principal`:                                                               false,
 		`resource has parent && resource.parent.state == "cancelled"`:                              false,
 		`resource in Task::"T3"`:                                                                   false,
 		`principal in Group::"staff" || principal in Tenant::"elsewhere"`:                          false,
 	} {
 		w := newWorld(t, `@id("p") permit (principal, action == Action::"readTask", resource) when { `+condition+` };`)
-		_, err := w.guard.Tasks(tasks{w}).Task(t.Context(), bob, "T2")
+		_, err := w.guard.Tasks(tasks{w}).Task(t.Context(), user2, "T2")
 		if (err == nil) != want {
 			t.Errorf("%s: %v", condition, err)
 		}
@@ -193,7 +193,7 @@ func (many) List(context.Context, host.Caller, host.SessionFilter) ([]host.Sessi
 	for _, id := range []string{"S5", "S4", "S3", "S2", "S1"} {
 		s := sessionOf(id)
 		if id > "S2" {
-			s.Owner = "bob"
+			s.Owner = "user2"
 		}
 		out = append(out, s)
 	}
@@ -204,7 +204,7 @@ func (many) List(context.Context, host.Caller, host.SessionFilter) ([]host.Sessi
 // and one record.
 func TestLists(t *testing.T) {
 	w := newWorld(t, owners)
-	got, err := w.guard.Sessions(many{sessions{w}}).List(t.Context(), ann, host.SessionFilter{})
+	got, err := w.guard.Sessions(many{sessions{w}}).List(t.Context(), user1, host.SessionFilter{})
 	if err != nil || len(got) != 2 || got[0].ID != "S2" || got[1].ID != "S1" {
 		t.Errorf("%v, %v", got, err)
 	}
@@ -259,7 +259,7 @@ func TestFollowing(t *testing.T) {
 					w.now = w.now.Add(tc.after)
 				}
 			}}
-			n, err := drain(w.guard.Sessions(inner).Events(t.Context(), ann, "S1", ""))
+			n, err := drain(w.guard.Sessions(inner).Events(t.Context(), user1, "S1", ""))
 			if n != tc.events || host.CodeOf(err) != tc.code {
 				t.Errorf("%d events, %v", n, err)
 			}
@@ -268,7 +268,7 @@ func TestFollowing(t *testing.T) {
 			}
 			w.engine.Replace(compiled(t, owners), nil)
 			w.over = nil
-			turn, err := w.guard.Sessions(inner).Await(t.Context(), ann, "S1", 1)
+			turn, err := w.guard.Sessions(inner).Await(t.Context(), user1, "S1", 1)
 			if host.CodeOf(err) != tc.code || (err == nil) != (turn.Number == 1) {
 				t.Errorf("await: %v, %v", turn, err)
 			}
@@ -282,7 +282,7 @@ func TestImport(t *testing.T) {
 	imports := w.guard.Durable(durable{w}, sessions{w})
 	for agent, want := range map[string]host.ErrorCode{"": host.ErrNotFound, "hello": host.ErrNotFound, "other": ""} {
 		w.forget()
-		_, err := imports.Import(t.Context(), ann, host.ImportOptions{Agent: agent}, strings.NewReader(""))
+		_, err := imports.Import(t.Context(), user1, host.ImportOptions{Agent: agent}, strings.NewReader(""))
 		if host.CodeOf(err) != want || (w.at("inner Durable.Import") < 0) != (want != "") {
 			t.Errorf("%q: %v, %v", agent, err, w.log)
 		}
@@ -297,7 +297,7 @@ func TestInvokeAgain(t *testing.T) {
 	const invoke = `@id("p") permit (principal, action in [Action::"readAgent", Action::"invokeAgent"], resource);`
 	for policies, want := range map[string]string{invoke: "", invoke + `@id("r") permit (principal, action in Action::"read", resource);`: "a secret"} {
 		w := newWorld(t, policies)
-		turn, err := w.guard.Sessions(sessions{w}).Invoke(t.Context(), host.Invocation{Caller: ann, Agent: "hello", IdempotencyKey: "again"})
+		turn, err := w.guard.Sessions(sessions{w}).Invoke(t.Context(), host.Invocation{Caller: user1, Agent: "hello", IdempotencyKey: "again"})
 		if err != nil || turn.Session != "S1" || abi.TextOf(turn.Content) != want {
 			t.Errorf("%+v, %v; want %q", turn, err, want)
 		}
@@ -321,7 +321,7 @@ func TestNewKeysAreNotWider(t *testing.T) {
 		{[]string{"createKey", ""}, []string{"approve"}, false},
 	} {
 		w := newWorld(t, permitAll)
-		c := ann
+		c := user1
 		c.Scopes = tc.mine
 		_, _, err := w.guard.Keys(keys{w}).Create(t.Context(), c, host.APIKeySpec{Name: "n", Scopes: tc.new})
 		if (err == nil) != tc.ok || (w.at("inner Keys.Create") >= 0) != tc.ok {
@@ -333,12 +333,12 @@ func TestNewKeysAreNotWider(t *testing.T) {
 // TestRecord shows what is taken down of a change, whole.
 func TestRecord(t *testing.T) {
 	w := newWorld(t, owners)
-	if _, err := w.guard.Sessions(sessions{w}).Cancel(t.Context(), ann, "S1"); err != nil {
+	if _, err := w.guard.Sessions(sessions{w}).Cancel(t.Context(), user1, "S1"); err != nil {
 		t.Fatal(err)
 	}
 	base := policy.Record{
 		Chain: "people-2030-01-02", Time: noon, Tenant: "home", Key: "k1", Remote: "192.0.2.7", Call: "Sessions.Cancel",
-		Who: []policy.Actor{{Agent: "mcp"}, {User: "ann"}},
+		Who: []policy.Actor{{Agent: "mcp"}, {User: "user1"}},
 	}
 	decision, outcome := base, base
 	decision.ID, decision.N, decision.Kind, decision.Session, decision.Action = "people-2030-01-02.1", 1, policy.RecordDecision, "S1", "cancelSession"
@@ -360,7 +360,7 @@ func (failing) Reload(context.Context, host.Caller) error {
 // TestOutcome: a change that failed is on record as that.
 func TestOutcome(t *testing.T) {
 	w := newWorld(t, permitAll)
-	if err := w.guard.Admin(failing{admin{w}}, sessions{w}).Reload(t.Context(), ann); host.CodeOf(err) != host.ErrInvalid {
+	if err := w.guard.Admin(failing{admin{w}}, sessions{w}).Reload(t.Context(), user1); host.CodeOf(err) != host.ErrInvalid {
 		t.Error(err)
 	}
 	if diff := cmp.Diff([]string{"invalid"}, w.outcomes("Admin.Reload")); diff != "" {
@@ -380,7 +380,7 @@ func TestEvidence(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := guard.Sessions(sessions{w}).Get(t.Context(), ann, "S1"); err != nil {
+	if _, err := guard.Sessions(sessions{w}).Get(t.Context(), user1, "S1"); err != nil {
 		t.Fatal(err)
 	}
 	if got := string(w.records[0].Evidence); got != "home/S1 readSession" {
@@ -390,11 +390,11 @@ func TestEvidence(t *testing.T) {
 
 // TestMetrics: reading metrics is decided as all else is.
 func TestMetrics(t *testing.T) {
-	w := newWorld(t, `@id("p") permit (principal == User::"bob", action == Action::"readMetrics", resource);`)
-	if err := w.guard.ReadMetrics(t.Context(), ann); host.CodeOf(err) != host.ErrForbidden {
+	w := newWorld(t, `@id("p") permit (principal == User::"user2", action == Action::"readMetrics", resource);`)
+	if err := w.guard.ReadMetrics(t.Context(), user1); host.CodeOf(err) != host.ErrForbidden {
 		t.Error(err)
 	}
-	if err := w.guard.ReadMetrics(t.Context(), bob); err != nil {
+	if err := w.guard.ReadMetrics(t.Context(), user2); err != nil {
 		t.Error(err)
 	}
 	if diff := cmp.Diff([]string{"readMetrics no", "readMetrics yes"}, w.decided("Host.ReadMetrics")); diff != "" {
@@ -406,7 +406,7 @@ func TestMetrics(t *testing.T) {
 func TestServiceFails(t *testing.T) {
 	w := newWorld(t, permitAll)
 	gone := errors.New("disk")
-	_, err := w.guard.Sessions(broken{sessions{w}, gone}).Get(t.Context(), ann, "S1")
+	_, err := w.guard.Sessions(broken{sessions{w}, gone}).Get(t.Context(), user1, "S1")
 	if !errors.Is(err, gone) {
 		t.Error(err)
 	}

@@ -141,7 +141,7 @@ func (w *world) argument(t reflect.Type, c host.Caller, file io.Writer) reflect.
 // whether a thing is there, nothing comes out, and a denial is on record.
 func TestNothingWithoutAPermit(t *testing.T) {
 	w := newWorld(t, "")
-	w.each(ann, func() {}, func(name, kind string, out called) {
+	w.each(user1, func() {}, func(name, kind string, out called) {
 		switch {
 		case kind == "open":
 			return
@@ -167,7 +167,7 @@ func TestNothingWithoutAPermit(t *testing.T) {
 // much out, only after the decision is durable, and its outcome is on record.
 func TestAllWithAPermit(t *testing.T) {
 	w := newWorld(t, permitAll)
-	w.each(ann, func() {}, func(name, kind string, out called) {
+	w.each(user1, func() {}, func(name, kind string, out called) {
 		if kind == "open" || kind == "token" {
 			return
 		}
@@ -211,7 +211,7 @@ var usual = map[string]string{"Sessions": "readSession", "Durable": "readSession
 // TestActions: each method asks for what it does, and takes all of it down.
 func TestActions(t *testing.T) {
 	w := newWorld(t, permitAll)
-	w.each(ann, func() {}, func(name, kind string, _ called) {
+	w.each(user1, func() {}, func(name, kind string, _ called) {
 		service, _, _ := strings.Cut(name, ".")
 		want := strings.Fields(cmp.Or(asked[name], usual[service]))
 		for i := range want {
@@ -230,7 +230,7 @@ func TestNothingUnrecorded(t *testing.T) {
 	} {
 		w := newWorld(t, permitAll)
 		w.broken = cause
-		w.each(ann, func() {}, func(name, kind string, out called) {
+		w.each(user1, func() {}, func(name, kind string, out called) {
 			if kind != "open" && kind != "token" && (host.CodeOf(out.err) != want || kind == "change" && w.at("inner "+name) >= 0 || !out.empty()) {
 				t.Errorf("%s: %+v, %v", name, out, w.log)
 			}
@@ -241,7 +241,7 @@ func TestNothingUnrecorded(t *testing.T) {
 // TestTokenOfATask: its holder may work in that task, whatever policies say, and nowhere
 // else.
 func TestTokenOfATask(t *testing.T) {
-	holder := host.Caller{Tenant: "home", User: "ann", Via: host.ViaTask, Task: "T2"}
+	holder := host.Caller{Tenant: "home", User: "user1", Via: host.ViaTask, Task: "T2"}
 	own := []string{"Tasks.Task", "Tasks.CallTask", "Tasks.EndTask"}
 	for _, text := range []string{"", permitAll} {
 		w := newWorld(t, text)
@@ -269,7 +269,7 @@ func TestTokenOfATask(t *testing.T) {
 
 // TestScopes: a key is for what its scopes name, and says nothing of what is there.
 func TestScopes(t *testing.T) {
-	limited := ann
+	limited := user1
 	limited.Scopes = []string{"something"}
 	for _, empty := range []bool{true, false} {
 		w := newWorld(t, permitAll)
@@ -280,7 +280,7 @@ func TestScopes(t *testing.T) {
 			}
 		})
 	}
-	all := ann
+	all := user1
 	all.Scopes = []string{"read", "use", "manage", "administer", "approve"}
 	w := newWorld(t, permitAll)
 	w.each(all, func() {}, func(name, kind string, out called) {

@@ -106,15 +106,15 @@ var rows = map[string]row{
 // parts are what the parameters of paths are replaced by.
 var parts = strings.NewReplacer("{agent}", "hello", "{model}", "hello", "{id}", "S1", "{other}", "S2", "{n}", "1", "{file}", "a.cedar", "{digest}", "sha256:11")
 
-// authenticator knows a key of ann's, and the token of a task.
+// authenticator knows a key of user1's, and the token of a task.
 type authenticator struct{}
 
 func (authenticator) Authenticate(_ context.Context, token string) (host.Caller, error) {
 	switch token {
-	case "ann":
-		return ann, nil
+	case "user1":
+		return user1, nil
 	case "task":
-		return host.Caller{Tenant: "home", User: "ann", Via: host.ViaTask, Task: "S1"}, nil
+		return host.Caller{Tenant: "home", User: "user1", Via: host.ViaTask, Task: "S1"}, nil
 	}
 	return host.Caller{}, host.Errorf(host.ErrUnauthorized, "unknown")
 }
@@ -200,7 +200,7 @@ func testRoute(t *testing.T, name string, row row) {
 	if len(row.calls) == 0 {
 		return
 	}
-	key := "ann"
+	key := "user1"
 	if row.calls[0] == "Tasks.CallTask" {
 		key = "task"
 	}
@@ -215,7 +215,7 @@ func testRoute(t *testing.T, name string, row row) {
 	}
 	w = newWorld(t, "")
 	h = w.server()
-	got = w.send(h, name, "ann")
+	got = w.send(h, name, "user1")
 	if strings.Contains(got.Body.String(), "secret") || strings.Contains(got.Body.String(), `"S1"`) && got.Code < 400 {
 		t.Errorf("without a permit: %d %s", got.Code, got.Body)
 	}
@@ -240,7 +240,7 @@ func TestInvokeWithoutReading(t *testing.T) {
 	whole := rows[route]
 	defer func() { rows[route] = whole }()
 	rows[route] = row{body: `{"content":"hi"}`}
-	got := w.send(w.server(), route, "ann")
+	got := w.send(w.server(), route, "user1")
 	if got.Code != http.StatusAccepted || got.Header().Get("X-Session-Id") != "S1" || w.at("inner Sessions.Await") >= 0 {
 		t.Errorf("%d %s, %v", got.Code, got.Body, w.log)
 	}
@@ -258,7 +258,7 @@ func TestHiddenIsMissing(t *testing.T) {
 		missing.empty = true
 		a, b := hidden.server(), missing.server()
 		for _, route := range slices.Sorted(maps.Keys(rows)) {
-			got, want := hidden.send(a, route, "ann"), missing.send(b, route, "ann")
+			got, want := hidden.send(a, route, "user1"), missing.send(b, route, "user1")
 			if diff := cmp.Diff(want.Body.String(), got.Body.String()); diff != "" || got.Code != want.Code {
 				t.Errorf("%s: %d where it is missing, %d where it is hidden: %s", route, want.Code, got.Code, diff)
 			}

@@ -29,7 +29,7 @@ type (
 )
 
 func sessionOf(id string) host.Session {
-	return host.Session{ID: id, Tenant: "home", Owner: "ann", Agent: "hello", Status: host.SessionIdle, Created: noon, Updated: noon}
+	return host.Session{ID: id, Tenant: "home", Owner: "user1", Agent: "hello", Status: host.SessionIdle, Created: noon, Updated: noon}
 }
 
 func turnOf(id string) host.Turn {
@@ -97,7 +97,7 @@ func (s sessions) Cancel(_ context.Context, _ host.Caller, id string) (host.Sess
 
 func approvalOf(id string) host.Approval {
 	return host.Approval{
-		ID: id, Status: host.ApprovalPending, Tenant: "home", Session: "S1", Owner: "ann", User: "bob", Agent: "hello", Asked: noon, Expires: noon,
+		ID: id, Status: host.ApprovalPending, Tenant: "home", Session: "S1", Owner: "user1", User: "user2", Agent: "hello", Asked: noon, Expires: noon,
 		Call: abi.CallFileWrite, Action: "fileWrite", Resource: policy.UID{Type: "File", ID: "a"},
 	}
 }
@@ -231,7 +231,7 @@ func (b backup) Backup(_ context.Context, _ host.Caller, w io.Writer) error {
 // taskOf returns a task; T2 was delegated from T1.
 func taskOf(id string) host.Task {
 	t := host.Task{
-		ID: id, Tenant: "home", User: "ann", Agent: "hello", Session: "S1", Turn: 1, State: host.TaskActive, Opened: noon,
+		ID: id, Tenant: "home", User: "user1", Agent: "hello", Session: "S1", Turn: 1, State: host.TaskActive, Opened: noon,
 		TaskSpec: host.TaskSpec{Grants: []policy.Grant{{Actions: []string{"observe"}}}, Expires: noon.Add(time.Hour)},
 	}
 	if id == "T2" {

@@ -71,7 +71,7 @@ func (v *visit) others(t target) []policy.Entity {
 				continue
 			}
 			seen[id] = true
-			out = append(out, person(tenantUID(v.caller), id.ID, id.ID, v.guard.opt.Groups(v.caller.Tenant, id.ID), nil)...)
+			out = append(out, person(tenantUID(v.caller), id.ID, id.ID, v.guard.opt.Groups(host.Caller{Tenant: v.caller.Tenant, User: id.ID}), nil)...)
 		}
 	}
 	return out

@@ -27,7 +27,7 @@ func (w *watch) again(ctx context.Context) error {
 	if age := now.Sub(w.decided); age >= 0 && age < recheck {
 		return nil
 	}
-	v.shared = nil // it may be another configuration by now
+	v.caller.Groups, v.shared = v.guard.opt.Groups(v.caller), nil // it may be another configuration by now
 	if err := v.guard.opt.Still(ctx, v.caller); err != nil {
 		v.refuse(w.target.uid, w.action, policy.Cause{ID: "what the caller proved who they are with"})
 		return err

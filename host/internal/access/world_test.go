@@ -19,9 +19,9 @@ import (
 
 var noon = time.Date(2030, 1, 2, 12, 0, 0, 0, time.UTC)
 
-// ann owns what the services of a world hold.
-var ann = host.Caller{
-	Tenant: "home", User: "ann", Key: "k1", Via: host.ViaKey, Remote: "192.0.2.7",
+// user1 owns what the services of a world hold.
+var user1 = host.Caller{
+	Tenant: "home", User: "user1", Key: "k1", Via: host.ViaKey, Remote: "192.0.2.7",
 	Groups: []string{"staff"}, Claims: map[string][]string{"department": {"sales", "support"}}, Actors: []string{"mcp"},
 }
 
@@ -38,22 +38,28 @@ type world struct {
 	now     time.Time
 	log     []string // "write Sessions.Invoke", "inner Sessions.Invoke", "later …"
 	records []policy.Record
-	broken  error // of the audit
-	over    error // of what the caller proved who they are with
-	empty   bool  // the services hold nothing
+	broken  error    // of the audit
+	over    error    // of what the caller proved who they are with
+	empty   bool     // the services hold nothing
+	groups  []string // of user1, by the configuration of now
 }
 
 func newWorld(t *testing.T, policies string) *world {
 	t.Helper()
-	w := &world{t: t, engine: cedar.New(compiled(t, policies)), now: noon}
+	w := &world{t: t, engine: cedar.New(compiled(t, policies)), now: noon, groups: user1.Groups}
 	var err error
 	w.guard, err = access.New(access.Options{
 		Policy: w.engine, Audit: w, Now: w.clock,
 		Agents: func(name string) (*host.Agent, bool) {
 			return &host.Agent{Name: name, Plugin: "builtin:loop", Module: "sha256:00", Roles: []string{"helper"}}, !w.empty
 		},
-		Groups: func(_, user string) []string { return []string{"team-" + user} },
-		Still:  func(context.Context, host.Caller) error { return w.over },
+		Groups: func(c host.Caller) []string {
+			if c.User == user1.User {
+				return w.groups
+			}
+			return []string{"team-" + c.User}
+		},
+		Still: func(context.Context, host.Caller) error { return w.over },
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -125,9 +125,6 @@ func (a authenticator) Authenticate(ctx context.Context, token string) (host.Cal
 // groupsOf are the groups of a caller as the configuration has them now; those of a token
 // are as the token had them.
 func (h *Host) groupsOf(c host.Caller) []string {
-	if c.Via != host.ViaToken {
-		c.Groups = nil
-	}
 	return h.desired.Load().callers.Assign(c).Groups
 }
 
@@ -136,9 +133,7 @@ func (h *Host) openGuard() error {
 	var err error
 	h.guard, err = access.New(access.Options{
 		Policy: h.policy, Audit: h.audit, Now: h.opt.Now, Agents: agents{h}.Agent,
-		Groups: func(tenant, user string) []string {
-			return h.desired.Load().callers.Assign(host.Caller{Tenant: tenant, User: user}).Groups
-		},
+		Groups:   h.groupsOf,
 		Still:    h.still,
 		Evidence: h.sealedFor,
 	})

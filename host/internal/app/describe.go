@@ -14,7 +14,8 @@ import (
 	"github.com/vespiary/vespiary/host/internal/runtime"
 )
 
-// describeLimit is the time that a plugin gets to say what its tools are.
+// describeLimit is the time that a plugin gets to say what its tools are, once it is
+// compiled: that takes minutes where a module is large and the machine small.
 const describeLimit = 30 * time.Second
 
 // describe asks a tool plugin what its tools are. The plugin may ask for nothing
@@ -26,13 +27,13 @@ func (h *Host) describe(ctx context.Context, digest string) (abi.ToolList, error
 
 func (e *engines) describe(ctx context.Context, digest string) (abi.ToolList, error) {
 	var list abi.ToolList
-	ctx, cancel := context.WithTimeout(ctx, describeLimit)
-	defer cancel()
 	module, release, err := e.acquire(ctx, e.describing(digest), digest)
 	if err != nil {
 		return list, err
 	}
 	defer release()
+	ctx, cancel := context.WithTimeout(ctx, describeLimit)
+	defer cancel()
 	clock := time.Unix(0, 0)
 	guest, err := module.Instantiate(ctx, runtime.Config{
 		Host: mute{}, Random: rand.NewChaCha8(sha256.Sum256([]byte(digest))),

@@ -23,6 +23,8 @@ func fixed(now, next *config.Config) error {
 		{"edge", now.Edge, next.Edge},
 		{"limits", now.Limits, next.Limits},
 		{"http", now.HTTP, next.HTTP},
+		{"identity.audience", now.Identity.Audience, next.Identity.Audience},
+		{"audit", now.Audit, next.Audit},
 		{"approvals", now.Approvals, next.Approvals},
 		{"webhooks", now.Webhooks, next.Webhooks},
 		{"telemetry", now.Telemetry, next.Telemetry},

@@ -270,6 +270,9 @@ func (h *Host) settle(_ context.Context, cfg *config.Config) error {
 func (h *Host) apply(ctx context.Context, cfg *config.Config) error {
 	h.reload.Lock()
 	defer h.reload.Unlock()
+	if err := settlePolicies(cfg.Policies); err != nil { // half of a change is what nobody wanted
+		return err
+	}
 	return h.become(ctx, cfg)
 }
 

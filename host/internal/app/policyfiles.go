@@ -145,10 +145,8 @@ func (c *fileChange) restore(root *os.Root) error {
 // called while one is under way.
 func settlePolicies(dir string) error {
 	text, err := os.ReadFile(filepath.Join(dir, planFile))
-	if errors.Is(err, fs.ErrNotExist) { // at most the plan was being written
-		if err := os.Remove(filepath.Join(dir, beside(planFile))); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("tidy the folder of policies: %w", err)
-		}
+	if errors.Is(err, fs.ErrNotExist) { // at most the plan was being written, of which nothing is read
+		_ = os.Remove(filepath.Join(dir, beside(planFile)))
 		return nil
 	}
 	c := &fileChange{dir: dir}

@@ -150,7 +150,7 @@ func (k checker) tenant(path, tenant string) {
 // that those cannot have, such as a domain: API keys may have such users.
 func (k checker) user(path, user string) {
 	if user == "" || strings.IndexFunc(user, func(r rune) bool { return !unicode.IsPrint(r) }) >= 0 {
-		k.Addf(path, "expected the name of a user, such as local or ann@corp")
+		k.Addf(path, "expected the name of a user, such as local or user1@corp")
 		return
 	}
 	at := strings.LastIndexByte(user, '@')

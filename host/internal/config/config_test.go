@@ -135,7 +135,7 @@ func TestParse(t *testing.T) {
 			},
 		},
 		Groups: map[string][]string{
-			"operators": {"local", "ann@corp", "o'neil@partner@sister"}, "auditors": {"bob@example.com"},
+			"operators": {"local", "user1@corp", "o'user@partner@sister"}, "auditors": {"user2@example.com"},
 		},
 		Audit:     config.Audit{Checkpoint: "/srv/nest/audit.checkpoint"},
 		Approvals: config.Approvals{Expire: 72 * time.Hour},

@@ -10,7 +10,7 @@ type Identity struct {
 }
 
 // Issuer is an OpenID provider under a name, which becomes part of the names of its users
-// and groups: ann of corp is ann@corp.
+// and groups: user1 of corp is user1@corp.
 type Issuer struct {
 	Issuer   string `yaml:"issuer,required"` // URL, to the letter as its tokens have it
 	Audience string `yaml:"audience"`        // that tokens must be for; that of Identity when absent

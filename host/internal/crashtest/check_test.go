@@ -26,7 +26,8 @@ type inspection struct {
 	counts  map[string]int
 	known   map[string]bool // paths in the world that some report speaks of
 	unknown map[string]bool // calls, by session and path, whose outcome nobody knows
-	good    bool            // nothing was wrong with the session that is looked at
+	intents []host.Intent
+	good    bool // nothing was wrong with the session that is looked at
 }
 
 func inspect(ctx context.Context, t *testing.T, o *office, w *world) map[string]int {
@@ -42,6 +43,7 @@ func inspect(ctx context.Context, t *testing.T, o *office, w *world) map[string]
 	}
 	i.unsettled(ctx)
 	i.places()
+	i.audit(ctx)
 	i.counts["parks"] = o.parks
 	for _, text := range o.odd {
 		t.Error(text)
@@ -225,6 +227,8 @@ func (i *inspection) journal(ctx context.Context, s *session) {
 				begun[e.Turn]++
 			case host.EntryEnd, host.EntryAbort:
 				ended[e.Turn]++
+			case host.EntryIntent:
+				i.intent(s, e)
 			case host.EntryResult, host.EntryUnknown:
 				results[e.Path]++
 				i.outcome(s, e)

@@ -30,6 +30,7 @@ type air struct {
 type shared struct {
 	dirty    atomic.Bool // ops of recorded results wait for a commit
 	settling sync.Mutex  // held by who commits them
+	held     held
 
 	mu      sync.Mutex
 	flights map[string]*flight

@@ -3,6 +3,7 @@ package gate
 import (
 	"context"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/vespiary/vespiary/abi"
@@ -59,8 +60,11 @@ func (t *Turn) actors(run *host.Run) []policy.Actor {
 	for r := run; r != nil; r = r.Parent {
 		who = append(who, policy.Actor{Run: r.ID, Agent: r.Agent.Name, Module: r.Module, Task: r.Task, User: r.User})
 	}
-	t.who[run] = append(who, policy.Actor{User: run.User})
-	return t.who[run]
+	who = append(who, policy.Actor{User: run.User})
+	if !strings.Contains(run.Path, "/") { // there may be any number of tools
+		t.who[run] = who
+	}
+	return who
 }
 
 // evidence puts down what was decided, readable as long as the session is.

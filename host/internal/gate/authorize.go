@@ -125,6 +125,7 @@ func envelope(c *host.Call) (time.Duration, *abi.Error) {
 // authorize asks policy about every run that the call is made for, and reserves
 // what the call may use of the budget.
 func (t *Turn) authorize(ctx context.Context, c *host.Call) *abi.Error {
+	c.Allowed, c.Asked = policy.Decision{}, nil // of an earlier attempt
 	if over := t.reserve(c); over != nil {
 		return over
 	}
@@ -158,12 +159,9 @@ func (t *Turn) bind(ctx context.Context, run *host.Run, class host.Class, r *pol
 		hop := policy.Hop{Principal: policy.UID{Type: "Run", ID: run.ID}}
 		if t.opt.Tasks != nil {
 			if last == nil || last.Task.ID != run.Task {
-				s, err := t.opt.Tasks.Standing(ctx, run.Tenant, run.Session, run.Task)
-				if err != nil {
-					return "task " + run.Task + " cannot be looked up: " + err.Error()
-				}
-				if !s.Live(t.gate.opt.Now()) {
-					return "task " + run.Task + " is over, and with it all that it was granted"
+				s, why := t.standing(ctx, run)
+				if why != "" {
+					return why
 				}
 				r.Entities = append(r.Entities, s.Entity)
 				last = s
@@ -175,6 +173,29 @@ func (t *Turn) bind(ctx context.Context, run *host.Run, class host.Class, r *pol
 		r.Chain = append(r.Chain, hop)
 	}
 	return ""
+}
+
+// standing is what the task of a run is worth, or why nothing.
+func (t *Turn) standing(ctx context.Context, run *host.Run) (*host.Standing, string) {
+	s, err := t.opt.Tasks.Standing(ctx, run.Tenant, run.Session, run.Task)
+	if err != nil {
+		t.gate.opt.Log.ErrorContext(ctx, "a task cannot be looked up", "task", run.Task, "session", run.Session, "error", err)
+		return nil, "task " + run.Task + " cannot be looked up; the host's log says why"
+	}
+	if !s.Live(t.gate.opt.Now()) {
+		return nil, "task " + run.Task + " is over, and with it all that it was granted"
+	}
+	return s, ""
+}
+
+// isOver tells why nothing may be done in the task of a run any more, empty while it may.
+// It asks about those above it as well.
+func (t *Turn) isOver(ctx context.Context, run *host.Run) string {
+	if t.opt.Tasks == nil {
+		return ""
+	}
+	_, why := t.standing(ctx, run)
+	return why
 }
 
 // ownAffair tells whether a call touches nothing but the run's own session: it answers its

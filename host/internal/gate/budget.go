@@ -1,6 +1,8 @@
 package gate
 
 import (
+	"sync"
+
 	"github.com/vespiary/vespiary/abi"
 	"github.com/vespiary/vespiary/host"
 	"github.com/vespiary/vespiary/policy"
@@ -23,16 +25,26 @@ func (t *Turn) Left() host.Left {
 	b := t.opt.Budget
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	h := &t.air.shared.held
+	h.mu.Lock()
+	defer h.mu.Unlock()
 	return host.Left{
 		Tokens:     remaining(b.Tokens, t.tokens()),
-		CostMicros: remaining(b.CostMicros, t.used.CostMicros+t.reserved.CostMicros),
-		Calls:      remaining(b.Calls, t.calls+t.reserved.Calls),
+		CostMicros: remaining(b.CostMicros, t.used.CostMicros+h.CostMicros),
+		Calls:      remaining(b.Calls, t.calls+h.Calls),
 	}
 }
 
-// tokens are those used and held back. The caller holds mu.
+// held is what the calls under way of all passages of a turn hold back of its budget: tokens,
+// money and calls. Its mutex is taken after that of a Turn.
+type held struct {
+	mu sync.Mutex
+	host.Budget
+}
+
+// tokens are those used and held back. The caller holds mu, and that of what is held.
 func (t *Turn) tokens() int64 {
-	return t.used.InputTokens + t.used.OutputTokens + t.reserved.Tokens
+	return t.used.InputTokens + t.used.OutputTokens + t.air.shared.held.Tokens
 }
 
 func remaining(limit, used int64) int64 {
@@ -47,31 +59,37 @@ func remaining(limit, used int64) int64 {
 func (t *Turn) reserve(c *host.Call) *abi.Error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	h := &t.air.shared.held
+	h.mu.Lock()
+	defer h.mu.Unlock()
 	b, want := t.opt.Budget, c.Class.Tokens+c.Class.Share.Tokens
 	switch {
 	case c.Name == CallReply: // whatever is used up, the caller may be told
-	case b.Calls > 0 && t.calls+t.reserved.Calls+c.Class.Share.Calls >= b.Calls:
+	case c.Class.Waits && c.Intent != nil: // it has what it hands on since it began
+	case b.Calls > 0 && t.calls+h.Calls+c.Class.Share.Calls >= b.Calls:
 		return overBudget("calls")
 	case want > 0 && b.Tokens > 0 && t.tokens()+want > b.Tokens:
 		return overBudget("tokens")
 	case (want > 0 || c.Class.Share.CostMicros > 0) && b.CostMicros > 0 && t.overspends(b.CostMicros, c.Class.Share.CostMicros):
 		return overBudget("money")
 	}
-	t.hold(c, 1)
+	h.add(c, 1)
 	return nil
 }
 
-// overspends tells whether nothing is left of a budget of money, or less than a share.
+// overspends tells whether nothing is left of a budget of money, or less than a share. The
+// caller holds mu, and that of what is held.
 func (t *Turn) overspends(limit, share int64) bool {
-	used := t.used.CostMicros + t.reserved.CostMicros
+	used := t.used.CostMicros + t.air.shared.held.CostMicros
 	return used >= limit || used+share > limit
 }
 
-// hold changes what is held back by what a call asks for, once or minus once.
-func (t *Turn) hold(c *host.Call, times int64) {
-	t.reserved.Tokens += times * (c.Class.Tokens + c.Class.Share.Tokens)
-	t.reserved.CostMicros += times * c.Class.Share.CostMicros
-	t.reserved.Calls += times * c.Class.Share.Calls
+// add changes what is held back by what a call asks for, once or minus once. The caller
+// holds mu.
+func (h *held) add(c *host.Call, times int64) {
+	h.Tokens += times * (c.Class.Tokens + c.Class.Share.Tokens)
+	h.CostMicros += times * c.Class.Share.CostMicros
+	h.Calls += times * c.Class.Share.Calls
 }
 
 // refusedCalls is how many calls beyond its budget a guest may make, to see that the
@@ -90,9 +108,10 @@ func (t *Turn) runaway() error {
 }
 
 func (t *Turn) release(c *host.Call) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.hold(c, -1)
+	h := &t.air.shared.held
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.add(c, -1)
 }
 
 func overBudget(what string) *abi.Error {

@@ -28,6 +28,8 @@ func (t *Turn) emitter(c *host.Call) func(context.Context, abi.Emit) error {
 				return err
 			}
 			decided = true
+		} else if why := t.isOver(ctx, c.Run); why != "" { // a stream may outlast what allowed it
+			return &abi.Error{Code: abi.CodeDenied, Message: abi.CallEmit + " is denied: " + why}
 		}
 		chunk := host.Chunk{Attempt: c.Attempt, Offset: offset}
 		if _, err := t.opt.Journal.Append(ctx, host.Entry{Kind: host.EntryChunk, Turn: c.Run.Turn, Path: c.Path}, chunk, b); err != nil {

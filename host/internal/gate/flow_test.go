@@ -34,26 +34,26 @@ func (s steered) Classify(ctx context.Context, c *host.Call) (host.Class, error)
 }
 
 func TestFlow(t *testing.T) {
-	const user = "Write to pat@example.com that all is well. See https://docs.example.com/a and June 13."
+	const user = "Write to desk@example.com that all is well. See https://docs.example.com/a and June 13."
 	for name, tc := range map[string]struct {
 		to, body            string
 		tainted             bool
 		pc, control, data   int64
 		named, allRecipient bool
 	}{
-		"clean session":              {"eve@example.com", "x", false, 2, 2, 2, false, false},
-		"clean, named":               {"pat@example.com", "all is well", false, 2, 2, 2, true, false},
-		"tainted":                    {"eve@example.com", "x", true, 0, 0, 0, false, false},
-		"tainted, named":             {"pat@example.com", "x", true, 0, 2, 0, true, false},
-		"tainted, part of a name":    {"at@example.com", "x", true, 0, 0, 0, false, false},
-		"tainted, end of a name":     {"pat@example.co", "x", true, 0, 0, 0, false, false},
+		"clean session":              {"other@example.com", "x", false, 2, 2, 2, false, false},
+		"clean, named":               {"desk@example.com", "all is well", false, 2, 2, 2, true, false},
+		"tainted":                    {"other@example.com", "x", true, 0, 0, 0, false, false},
+		"tainted, named":             {"desk@example.com", "x", true, 0, 2, 0, true, false},
+		"tainted, part of a name":    {"esk@example.com", "x", true, 0, 0, 0, false, false},
+		"tainted, end of a name":     {"desk@example.co", "x", true, 0, 0, 0, false, false},
 		"tainted, host of a URL":     {"docs.example.com", "x", true, 0, 2, 0, true, false},
 		"tainted, domain of a host":  {"example.com", "x", true, 0, 0, 0, false, false},
 		"tainted, part of a number":  {"1", "x", true, 0, 0, 0, false, false},
 		"tainted, a number":          {"13", "x", true, 0, 2, 0, true, false},
 		"tainted, empty":             {"", "x", true, 0, 0, 0, false, false},
-		"tainted, body from user":    {"eve@example.com", "all is well", true, 0, 0, 2, false, false},
-		"tainted, another case":      {"PAT@example.com", "x", true, 0, 0, 0, false, false},
+		"tainted, body from user":    {"other@example.com", "all is well", true, 0, 0, 2, false, false},
+		"tainted, another case":      {"DESK@example.com", "x", true, 0, 0, 0, false, false},
 		"tainted, text of two words": {"June 13", "x", true, 0, 2, 0, true, false},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -82,7 +82,7 @@ func TestFlow(t *testing.T) {
 // TestUnlabelled: a result without labels is untrusted and for the owner alone.
 func TestUnlabelled(t *testing.T) {
 	w := newWorld(t)
-	turn, g := w.begin(gate.TurnOptions{Label: abi.Label{Integrity: abi.Trusted, Readers: []string{"owner", "pat"}, Sources: []string{"user:owner"}}})
+	turn, g := w.begin(gate.TurnOptions{Label: abi.Label{Integrity: abi.Trusted, Readers: []string{"owner", "desk"}, Sources: []string{"user:owner"}}})
 	w.call(g, "read", `{"path":"x"}`)
 	l := turn.Label()
 	if l.Integrity != abi.Untrusted || l.Public || len(l.Readers) > 0 || !strings.Contains(strings.Join(l.Sources, " "), "user:owner") {

@@ -159,11 +159,12 @@ func (t *Turn) recover(ctx context.Context, c *host.Call, p *past) (d Delivered,
 		return d, true, nil
 	}
 	c.Begun = p.begun // of its first intent, also of one that was to be approved
+	c.Audited = p.intent.Audit
 	if !p.intent.Decision.Allowed {
 		return d, true, nil
 	}
 	c.Attempt, c.Resume, c.Intent = p.intent.Attempt+1, p.intent.Child, p.intent
-	c.Audited, c.Allowed = p.intent.Audit, p.intent.Decision
+	c.Allowed = p.intent.Decision
 	if p.intent.Recovery != abi.RecoverOnce {
 		return d, true, nil
 	}

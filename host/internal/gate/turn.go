@@ -74,9 +74,8 @@ type Turn struct {
 	used     abi.Usage
 	calls    int64 // performed
 	refused  int64
-	reserved host.Budget     // by calls under way: tokens, money and calls
 	failed   map[string]bool // calls that failed in this passage, by path
-	who      map[*host.Run][]policy.Actor
+	who      map[*host.Run][]policy.Actor // of the agents' own runs
 }
 
 // Begin starts the passage of a turn.

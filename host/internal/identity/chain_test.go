@@ -27,7 +27,7 @@ func TestKindsOfTokens(t *testing.T) {
 			}
 			return host.Caller{Tenant: host.DefaultTenant, User: "local", Via: host.ViaTask, Task: "01J"}, nil
 		},
-		Groups: map[string][]string{"operators": {"local", "ann@corp"}, "auditors": {"ann@corp", "ann@corp"}, "none": {}},
+		Groups: map[string][]string{"operators": {"local", "user1@corp"}, "auditors": {"user1@corp", "user1@corp"}, "none": {}},
 	})
 	for name, tc := range map[string]struct {
 		token string
@@ -41,8 +41,9 @@ func TestKindsOfTokens(t *testing.T) {
 			Tenant: host.DefaultTenant, User: "local", Task: "01J", Via: host.ViaTask, Groups: []string{"operators"},
 		}, ""},
 		"issuer": {k.sign(t, "", encode(t, p.claimsOf(clock.now(), map[string]any{"groups": []string{"zoo", "auditors"}}))), host.Caller{
-			Tenant: host.DefaultTenant, User: "ann@corp", Name: "Ann", Via: host.ViaToken,
+			Tenant: host.DefaultTenant, User: "user1@corp", Name: "User One", Via: host.ViaToken,
 			Groups: []string{"auditors", "auditors@corp", "operators", "zoo@corp"},
+			Until: clock.now().Add(goodFor),
 		}, ""},
 		"wrong key":  {KeyPrefix + "x", host.Caller{}, "the API key is unknown"},
 		"dotted key": {apiKey + ".a.b", host.Caller{}, "the API key is unknown"},
@@ -68,7 +69,7 @@ func TestKindsOfTokens(t *testing.T) {
 }
 
 func TestAssign(t *testing.T) {
-	c := newChain(t, Options{Now: newClock().now, Groups: map[string][]string{"operators": {"local", "ann@corp"}}})
+	c := newChain(t, Options{Now: newClock().now, Groups: map[string][]string{"operators": {"local", "user1@corp"}}})
 	own := []string{"staff@corp", "x", "y"}[:1]
 	for _, tc := range []struct {
 		tenant, user string
@@ -76,11 +77,11 @@ func TestAssign(t *testing.T) {
 	}{
 		{host.DefaultTenant, "local", []string{"operators", "staff@corp"}},
 		{host.DefaultTenant, "Local", own},
-		{host.DefaultTenant, "ann@other", own},
+		{host.DefaultTenant, "user1@other", own},
 		{"acme", "local", own}, // another user of the same name
-		{"acme", "ann@corp", []string{"operators", "staff@corp"}},
+		{"acme", "user1@corp", []string{"operators", "staff@corp"}},
 	} {
-		got := c.Assign(host.Caller{Tenant: tc.tenant, User: tc.user, Groups: own})
+		got := c.Assign(host.Caller{Tenant: tc.tenant, User: tc.user, Given: own, Groups: []string{"of an earlier configuration"}})
 		if diff := cmp.Diff(tc.want, got.Groups); diff != "" {
 			t.Errorf("%s of %s: %s", tc.user, tc.tenant, diff)
 		}
@@ -214,7 +215,7 @@ func FuzzAuthenticate(f *testing.F) {
 		got, err := c.Authenticate(t.Context(), text)
 		switch {
 		case err == nil && strings.HasPrefix(text, KeyPrefix):
-		case err == nil && got.User != "ann@corp":
+		case err == nil && got.User != "user1@corp":
 			t.Errorf("%q is of %v", text, got)
 		case err == nil && text != token:
 			t.Errorf("%q is good", text)
@@ -244,7 +245,7 @@ func FuzzClaims(f *testing.F) {
 			for name, values := range caller.Claims {
 				checkValues(t, name, values)
 			}
-			checkValues(t, "groups", caller.Groups)
+			checkValues(t, "groups", caller.Given)
 			if !isName(strings.TrimSuffix(caller.User, "@corp")) {
 				t.Errorf("user %q", caller.User)
 			}

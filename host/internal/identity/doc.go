@@ -9,7 +9,7 @@
 //
 // # Names
 //
-// Whoever an issuer named corp calls ann is ann@corp here, a group staff of its tokens is
+// Whoever an issuer named corp calls user1 is user1@corp here, a group staff of its tokens is
 // staff@corp, and likewise with the users and agents of another host: what follows the
 // last @ is the name that the configuration gives the issuer or host. So two of them
 // cannot name the same user, and none can name a group of the configuration, unless

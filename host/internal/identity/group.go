@@ -20,15 +20,16 @@ func newGroups(members map[string][]string) groups {
 	return g
 }
 
-// Assign adds the groups that the configuration puts the caller in, however they proved
-// who they are. Callers that come by no token, such as commands on the host's own
-// machine, are to be passed to it as well.
+// Assign puts the caller in the groups that their token says and that the configuration
+// says, and in no others, however they proved who they are. Callers that come by no token,
+// such as commands on the host's own machine, are to be passed to it as well, and those who
+// were assigned by an earlier configuration.
 func (c *Chain) Assign(caller host.Caller) host.Caller {
 	own := c.groups[caller.User]
-	if len(own) == 0 || caller.Tenant != host.DefaultTenant && !strings.Contains(caller.User, "@") {
-		return caller
+	if caller.Tenant != host.DefaultTenant && !strings.Contains(caller.User, "@") {
+		own = nil
 	}
-	all := slices.Concat(caller.Groups, own)
+	all := slices.Concat(caller.Given, own)
 	slices.Sort(all)
 	caller.Groups = slices.Compact(all)
 	return caller

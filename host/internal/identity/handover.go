@@ -26,8 +26,9 @@ type Handover struct {
 
 var _ host.Capability = Handover{}
 
-// usual is what a token is for that is asked for without scopes: to talk with an agent.
-var usual = []string{"continueSession", "invokeAgent"}
+// usual is what a token is for that is asked for without scopes: to talk with an agent, and
+// to hear what it says.
+var usual = []string{"continueSession", "invokeAgent", "readSession"}
 
 // Classify implements host.Capability. Nothing of the task's budget is handed on, as the
 // other host spends its own.

@@ -21,8 +21,8 @@ const elsewhere = "https://b.example.com"
 
 // chained is a tool's run, of an agent that another one delegated to.
 func chained(expires time.Time) *host.Run {
-	above := &host.Run{ID: "R1", Session: "S1", Task: "T1", Tenant: host.DefaultTenant, User: "ann", Agent: &host.Agent{Name: "planner"}}
-	agent := &host.Run{ID: "R2", Session: "S2", Task: "T2", Tenant: host.DefaultTenant, User: "ann", Agent: &host.Agent{Name: "writer"}, Parent: above, Expires: expires}
+	above := &host.Run{ID: "R1", Session: "S1", Task: "T1", Tenant: host.DefaultTenant, User: "user1", Agent: &host.Agent{Name: "planner"}}
+	agent := &host.Run{ID: "R2", Session: "S2", Task: "T2", Tenant: host.DefaultTenant, User: "user1", Agent: &host.Agent{Name: "writer"}, Parent: above, Expires: expires}
 	tool := *agent
 	tool.ID, tool.Parent = "R3", agent
 	return &tool
@@ -53,7 +53,7 @@ func TestHandover(t *testing.T) {
 	}{
 		{
 			name: "usual", request: `{"audience":"https://b.example.com"}`,
-			scopes: []string{"continueSession", "invokeAgent"}, control: []string{elsewhere, "continueSession", "invokeAgent"},
+			scopes: []string{"continueSession", "invokeAgent", "readSession"}, control: []string{elsewhere, "continueSession", "invokeAgent", "readSession"},
 			until: now.Add(lifetime),
 		},
 		{
@@ -102,7 +102,7 @@ func wantHanded(t *testing.T, ok json.RawMessage, scopes []string, until time.Ti
 		t.Fatal(err)
 	}
 	want := body{
-		Issuer: "https://a.example.com", Subject: "ann", Audience: elsewhere, IssuedAt: b.IssuedAt, NotBefore: b.IssuedAt,
+		Issuer: "https://a.example.com", Subject: "user1", Audience: elsewhere, IssuedAt: b.IssuedAt, NotBefore: b.IssuedAt,
 		Expiry: until.Unix(), ID: b.ID, Task: "T2", Scope: strings.Join(scopes, " "), Workload: "writer",
 		Act: &act{Subject: "writer", Act: &act{Subject: "planner"}}, Context: b.Context,
 	}
@@ -174,12 +174,12 @@ func decideHandover(t *testing.T, set *cedar.Set, class host.Class) policy.Decis
 		Entities: []policy.Entity{
 			class.Resource,
 			{UID: u("Tenant", "default")},
-			{UID: u("User", "ann"), Parents: []policy.UID{u("Tenant", "default")}, Attrs: map[string]any{"name": "ann"}},
+			{UID: u("User", "user1"), Parents: []policy.UID{u("Tenant", "default")}, Attrs: map[string]any{"name": "user1"}},
 			{UID: u("Module", "m"), Attrs: map[string]any{"name": "m", "version": ""}},
 			{UID: u("Agent", "writer"), Parents: []policy.UID{u("Tenant", "default")}, Attrs: map[string]any{"module": u("Module", "m"), "external": false}},
-			{UID: u("Task", "T2"), Attrs: map[string]any{"state": "active", "user": u("User", "ann"), "restricted": false, "grants": []string{}}},
+			{UID: u("Task", "T2"), Attrs: map[string]any{"state": "active", "user": u("User", "user1"), "restricted": false, "grants": []string{}}},
 			{UID: run, Parents: []policy.UID{u("Agent", "writer"), u("Task", "T2")}, Attrs: map[string]any{
-				"agent": u("Agent", "writer"), "task": u("Task", "T2"), "module": u("Module", "m"), "user": u("User", "ann"), "depth": int64(0),
+				"agent": u("Agent", "writer"), "task": u("Task", "T2"), "module": u("Module", "m"), "user": u("User", "user1"), "depth": int64(0),
 			}},
 		},
 	})

@@ -175,7 +175,7 @@ func (i *issuer) caller(c claims) (host.Caller, error) {
 		name = "" // it is for people only
 	}
 	return host.Caller{
-		Tenant: i.Tenant, User: qualified(user, i.name), Name: name, Via: host.ViaToken, Groups: groups, Claims: taken,
+		Tenant: i.Tenant, User: qualified(user, i.name), Name: name, Via: host.ViaToken, Given: groups, Claims: taken,
 		Actors: actors, Until: p.end,
 	}, nil
 }

@@ -39,7 +39,7 @@ func TestTokensOfAllAlgorithms(t *testing.T) {
 				t.Errorf("%s, typ %q: %v", alg, typ, err)
 				continue
 			}
-			want := host.Caller{Tenant: host.DefaultTenant, User: "ann@corp", Name: "Ann", Via: host.ViaToken}
+			want := host.Caller{Tenant: host.DefaultTenant, User: "user1@corp", Name: "User One", Via: host.ViaToken, Until: clock.now().Add(goodFor)}
 			if diff := cmp.Diff(want, got); diff != "" {
 				t.Errorf("%s, typ %q: %s", alg, typ, diff)
 			}
@@ -59,19 +59,19 @@ func TestClaims(t *testing.T) {
 		want   host.Caller
 	}{
 		"several audiences, no name": {
-			nil, map[string]any{"aud": []string{"other", "vespiary"}, "name": nil}, host.Caller{User: "ann@corp"},
+			nil, map[string]any{"aud": []string{"other", "vespiary"}, "name": nil}, host.Caller{User: "user1@corp"},
 		},
-		"a name that cannot be shown": {nil, map[string]any{"name": "A\u202enn"}, host.Caller{User: "ann@corp"}},
+		"a name that cannot be shown": {nil, map[string]any{"name": "User\u202eOne"}, host.Caller{User: "user1@corp"}},
 		"other claims": {
 			func(i *Issuer) {
 				i.User, i.Name, i.Tenant = "oid", "nickname", "acme"
 				i.Claims = []string{"department", "level", "admin", "cities", "scope", "none", "null", "empty"}
 			},
 			map[string]any{
-				"oid": "7@x|y", "nickname": "Annie", "department": "R & D", "level": json.Number("1.50"), "admin": true,
+				"oid": "7@x|y", "nickname": "One", "department": "R & D", "level": json.Number("1.50"), "admin": true,
 				"cities": []any{"Oslo", 3, false}, "scope": "a:b c", "null": json.RawMessage("null"), "empty": []string{}, "secret": "no",
 			},
-			host.Caller{Tenant: "acme", User: "7@x|y@corp", Name: "Annie", Claims: map[string][]string{
+			host.Caller{Tenant: "acme", User: "7@x|y@corp", Name: "One", Claims: map[string][]string{
 				"department": {"R & D"}, "level": {"1.50"}, "admin": {"true"}, "cities": {"Oslo", "3", "false"},
 				"scope": {"a:b", "c"}, "empty": {},
 			}},
@@ -79,25 +79,25 @@ func TestClaims(t *testing.T) {
 		"groups are the issuer's": {
 			func(i *Issuer) { i.Groups = "groups" },
 			map[string]any{"groups": []string{"operators", "staff@other"}},
-			host.Caller{User: "ann@corp", Name: "Ann", Groups: []string{"operators@corp", "staff@other@corp"}},
+			host.Caller{User: "user1@corp", Name: "User One", Groups: []string{"operators@corp", "staff@other@corp"}, Given: []string{"operators@corp", "staff@other@corp"}},
 		},
 		"groups are trusted": {
 			func(i *Issuer) { i.Groups, i.TrustGroups = "groups", true },
 			map[string]any{"groups": []string{"operators", "staff@other"}},
-			host.Caller{User: "ann@corp", Name: "Ann", Groups: []string{"operators"}},
+			host.Caller{User: "user1@corp", Name: "User One", Groups: []string{"operators"}, Given: []string{"operators"}},
 		},
 		"groups are not asked for": {
-			nil, map[string]any{"groups": []string{"operators"}}, host.Caller{User: "ann@corp", Name: "Ann"},
+			nil, map[string]any{"groups": []string{"operators"}}, host.Caller{User: "user1@corp", Name: "User One"},
 		},
 		"somebody acts": {
 			nil,
 			map[string]any{"act": map[string]any{"sub": "bot", "iss": "x", "act": map[string]any{"sub": "app"}}},
-			host.Caller{User: "ann@corp", Name: "Ann", Actors: []string{"bot@corp", "app@corp"}},
+			host.Caller{User: "user1@corp", Name: "User One", Actors: []string{"bot@corp", "app@corp"}},
 		},
 		"a verified address": {
 			func(i *Issuer) { i.User = "email" },
-			map[string]any{"email": "ann@example.com", "email_verified": true},
-			host.Caller{User: "ann@example.com@corp", Name: "Ann"},
+			map[string]any{"email": "user1@example.com", "email_verified": true},
+			host.Caller{User: "user1@example.com@corp", Name: "User One"},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -105,7 +105,7 @@ func TestClaims(t *testing.T) {
 			if err != nil {
 				t.Fatal(err, errors.Unwrap(err))
 			}
-			tc.want.Via = host.ViaToken
+			tc.want.Via, tc.want.Until = host.ViaToken, clock.now().Add(goodFor)
 			if tc.want.Tenant == "" {
 				tc.want.Tenant = host.DefaultTenant
 			}
@@ -163,9 +163,9 @@ func TestRefusedClaims(t *testing.T) {
 		})
 	}
 	for name, change := range map[string]map[string]any{
-		"unverified":   {"email": "ann@example.com", "email_verified": false},
-		"nothing said": {"email": "ann@example.com"},
-		"as text":      {"email": "ann@example.com", "email_verified": "true"},
+		"unverified":   {"email": "user1@example.com", "email_verified": false},
+		"nothing said": {"email": "user1@example.com"},
+		"as text":      {"email": "user1@example.com", "email_verified": "true"},
 	} {
 		t.Run("address "+name, func(t *testing.T) {
 			wantRefused(t, byMail, k.sign(t, "", encode(t, p.claimsOf(now, change))), "email_verified")
@@ -262,7 +262,7 @@ func TestIssuersDoNotMix(t *testing.T) {
 		p   *provider
 		k   signingKey
 		who string
-	}{"a": {a, ka, "ann@a"}, "b": {b, kb, "ann@b"}} {
+	}{"a": {a, ka, "user1@a"}, "b": {b, kb, "user1@b"}} {
 		got, err := c.Authenticate(t.Context(), tc.k.sign(t, "", encode(t, tc.p.claimsOf(clock.now(), nil))))
 		if err != nil || got.User != tc.who {
 			t.Errorf("%s: %v, %v", name, got.User, err)

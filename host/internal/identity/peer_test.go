@@ -76,7 +76,7 @@ func (n *nest) rotate(tb testing.TB, c *clock, keys ...ed25519.PrivateKey) {
 
 func (n *nest) issue(tb testing.TB, change func(*Claims)) string {
 	tb.Helper()
-	c := Claims{Audience: here, User: "ann@corp", Actors: []string{"planner", "support"}, Task: "01J0TASK", Scopes: []string{"use", "readSession"}}
+	c := Claims{Audience: here, User: "user1@corp", Actors: []string{"planner", "support"}, Task: "01J0TASK", Scopes: []string{"use", "readSession"}}
 	if change != nil {
 		change(&c)
 	}
@@ -92,7 +92,7 @@ func hosting(tb testing.TB, c *clock, n *nest, s store.Store, audience string) *
 	tb.Helper()
 	return newChain(tb, Options{
 		Audience: audience, Peers: map[string]Peer{"nest": {URL: n.URL}}, Store: s, Now: c.now,
-		Groups: map[string][]string{"partners": {"ann@corp@nest"}},
+		Groups: map[string][]string{"partners": {"user1@corp@nest"}},
 	})
 }
 
@@ -108,9 +108,10 @@ func TestDelegation(t *testing.T) {
 		t.Fatal(err, errors.Unwrap(err))
 	}
 	want := host.Caller{
-		Tenant: host.DefaultTenant, User: "ann@corp@nest", Name: "ann@corp", Via: host.ViaToken,
+		Tenant: host.DefaultTenant, User: "user1@corp@nest", Name: "user1@corp", Via: host.ViaToken,
 		Groups: []string{"partners"}, Claims: map[string][]string{"txn": {"01J0TASK"}},
 		Scopes: []string{"use", "readSession"}, Actors: []string{"planner@nest", "support@nest"},
+		Until: clock.now().Add(lifetime),
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)

@@ -2,6 +2,7 @@ package identity
 
 import (
 	"bufio"
+	"encoding/base64"
 	"encoding/json"
 	"net/http"
 	"net/url"
@@ -35,6 +36,7 @@ func TestIndependentProvider(t *testing.T) {
 	want := host.Caller{
 		Tenant: host.DefaultTenant, User: "nightly@night", Via: host.ViaToken,
 		Claims: map[string][]string{"scope": {"rooms:read"}, "department": {"night"}, "level": {"3"}, "client_id": {"nightly"}},
+		Until: expiryOf(t, first),
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
@@ -49,6 +51,26 @@ func TestIndependentProvider(t *testing.T) {
 	ahead.Add(int64(fresh))
 	wantRefused(t, c, first, "no key of the issuer")
 	wantCode(t, c, requestToken(t, issuer, here), "")
+}
+
+// expiryOf is when a token says that it expires.
+func expiryOf(t *testing.T, token string) time.Time {
+	t.Helper()
+	parts := strings.Split(token, ".")
+	if len(parts) != 3 {
+		t.Fatalf("no JWT: %s", token)
+	}
+	payload, err := base64.RawURLEncoding.DecodeString(parts[1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	var claims struct {
+		Expiry int64 `json:"exp"`
+	}
+	if err := json.Unmarshal(payload, &claims); err != nil || claims.Expiry == 0 {
+		t.Fatalf("%s: %v", payload, err)
+	}
+	return time.Unix(claims.Expiry, 0)
 }
 
 // startProvider returns the provider's URL.

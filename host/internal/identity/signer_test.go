@@ -58,7 +58,7 @@ func TestIssue(t *testing.T) {
 		t.Fatal(err)
 	}
 	token, expires, err := s.Issue(Claims{
-		Audience: here, User: "ann", Actors: []string{"planner", "support", "front"}, Task: "01J0TASK",
+		Audience: here, User: "user1", Actors: []string{"planner", "support", "front"}, Task: "01J0TASK",
 		Scopes: []string{"use", "readSession"}, Purpose: "book a room",
 	})
 	if err != nil {
@@ -70,7 +70,7 @@ func TestIssue(t *testing.T) {
 	parts := strings.Split(token, ".")
 	want := []string{
 		`{"alg":"EdDSA","kid":"kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k","typ":"txntoken+jwt"}`,
-		`{"iss":"https://there.example","sub":"ann","aud":"https://here.example","iat":1893499200,"nbf":1893499200,"exp":1893499500,` +
+		`{"iss":"https://there.example","sub":"user1","aud":"https://here.example","iat":1893499200,"nbf":1893499200,"exp":1893499500,` +
 			`"jti":"cnJycnJycnJycnJycnJycg","txn":"01J0TASK","scope":"use readSession","req_wl":"planner",` +
 			`"act":{"sub":"planner","act":{"sub":"support","act":{"sub":"front"}}},"tctx":{"purpose":"book a room"}}`,
 	}
@@ -105,7 +105,7 @@ func TestIssueRefuses(t *testing.T) {
 		"long purpose":  func(c *Claims) { c.Purpose = strings.Repeat("a", maxToken) },
 		"no randomness": func(*Claims) { s.Rand = iotest.ErrReader(errors.New("no entropy")) },
 	} {
-		c := Claims{Audience: here, User: "ann", Actors: []string{"planner"}, Task: "t", Scopes: []string{"use"}}
+		c := Claims{Audience: here, User: "user1", Actors: []string{"planner"}, Task: "t", Scopes: []string{"use"}}
 		before := s.Rand
 		change(&c)
 		if token, _, err := s.Issue(c); err == nil || token != "" {

@@ -212,10 +212,13 @@ func (p *provider) claimsOf(now time.Time, change map[string]any) map[string]any
 	return goodClaims(p.URL, now, change)
 }
 
+// goodFor is how long the token of goodClaims is good for.
+const goodFor = 10 * time.Minute
+
 func goodClaims(issuer string, now time.Time, change map[string]any) map[string]any {
 	c := map[string]any{
-		"iss": issuer, "aud": "vespiary", "sub": "ann", "name": "Ann",
-		"iat": now.Unix(), "exp": now.Add(10 * time.Minute).Unix(),
+		"iss": issuer, "aud": "vespiary", "sub": "user1", "name": "User One",
+		"iat": now.Unix(), "exp": now.Add(goodFor).Unix(),
 	}
 	maps.Copy(c, change)
 	maps.DeleteFunc(c, func(_ string, v any) bool { return v == nil })

@@ -20,6 +20,7 @@ var capabilities = map[string]string{
 	abi.CallFileWrite:     "write files of its session's workspace",
 	abi.CallFileList:      "list files of its session's workspace and of mounted folders",
 	abi.CallAgentCall:     "have other agents of the host do part of its task",
+	abi.CallDelegateToken: "have agents on other hosts act in its task for some minutes",
 	abi.CallEmit:          "send content to its caller before it has finished",
 	abi.CallAwait:         "wait for a time, a signal or a person's answer",
 	abi.CallStart:         "start any of its calls without waiting for it",

@@ -355,6 +355,7 @@ func (a *actor) fill(ctx context.Context) error {
 		if q.event, err = a.eventOf(ctx, q); err != nil {
 			return err
 		}
+		q.accepted.Task = taskIn(&head, q.entry, q.accepted.Task)
 	}
 	a.label = labelOf(head)
 	return a.reconcile(ctx)

@@ -117,16 +117,24 @@ func (s *Service) Revert(ctx context.Context, c host.Caller, session string, to 
 		if err := s.opt.Images.Drop(ctx, a.open.Session.Tenant, session, to); err != nil {
 			return err
 		}
-		a.mu.Lock()
-		defer a.mu.Unlock()
-		if err := a.revert(ctx, o, to); err != nil {
+		if err := a.revertTo(ctx, o, to); err != nil {
 			return err
 		}
-		if a.head.Status == host.SessionWaiting {
-			s.schedule(a.head)
-		}
-		return a.refill(ctx)
+		s.disown(ctx, a.now()) // in the new epoch others are called
+		return nil
 	})
+}
+
+func (a *actor) revertTo(ctx context.Context, o *outline, to uint64) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if err := a.revert(ctx, o, to); err != nil {
+		return err
+	}
+	if a.head.Status == host.SessionWaiting {
+		a.svc.schedule(a.head)
+	}
+	return a.refill(ctx)
 }
 
 // revert writes the new epoch with the head that it begins with.

@@ -2,9 +2,11 @@ package session
 
 import (
 	"context"
+	"slices"
 
 	"github.com/vespiary/vespiary/abi"
 	"github.com/vespiary/vespiary/host"
+	"github.com/vespiary/vespiary/host/store"
 )
 
 // Cancel ends the session's turn under way and all that is queued. The running guest
@@ -36,34 +38,62 @@ func (a *actor) cancelAll(ctx context.Context, by host.Caller) error {
 	if len(a.queue) == 0 {
 		return nil
 	}
-	up := a.queue[len(a.queue)-1].turn
+	return a.cancelUpTo(ctx, by, a.queue[len(a.queue)-1].turn)
+}
+
+// cancelTask ends one task of the session and leaves the others alone.
+func (a *actor) cancelTask(ctx context.Context, by host.Caller, id string) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	i := slices.IndexFunc(a.queue, func(q *queued) bool { return q.accepted.Task == id })
+	switch {
+	case i < 0: // it has ended meanwhile
+		return nil
+	case i == 0:
+		return a.cancelUpTo(ctx, by, a.queue[0].turn)
+	}
+	return full("the task", a.svc.drop(ctx, a.taskOf(a.queue[i]), &by)) // its turn finds that it is over
+}
+
+// cancelUpTo cancels the events up to a turn. The caller holds mu.
+func (a *actor) cancelUpTo(ctx context.Context, by host.Caller, up int) error {
 	head, ops, err := a.rouseOps()
 	if err != nil {
 		return err
 	}
+	var of []*queued
 	for _, q := range a.queue { // what they were granted dies with the cancellation
-		ended, err := a.endTask(ctx, q, host.TaskCancelled)
-		if err != nil {
-			return err
+		if q.turn > up {
+			break
+		}
+		of = append(of, q)
+		var ended []store.Op
+		if ended, err = a.endTask(ctx, q, host.TaskCancelled); err != nil {
+			break
 		}
 		ops = append(ops, ended...)
 	}
-	if _, err := a.log.AppendNow(ctx, host.Entry{Kind: host.EntryCancel}, host.Cancel{By: by, UpTo: up}, nil, ops...); err != nil {
-		for _, q := range a.queue {
-			a.svc.opt.Tasks.Reopen(a.head.Tenant, q.accepted.Task)
-		}
+	if err == nil {
+		_, err = a.log.AppendNow(ctx, host.Entry{Kind: host.EntryCancel}, host.Cancel{By: by, UpTo: up}, nil, ops...)
+	}
+	if err != nil {
+		each(of, a.reopen)
 		return full("the session", err)
 	}
-	for _, q := range a.queue {
-		a.svc.opt.Tasks.Ended(a.head.Tenant, q.accepted.Task)
-	}
+	each(of, a.closed)
 	a.head, a.dormant = head, nil
-	a.cancelled = up
+	a.cancelled = max(a.cancelled, up)
 	a.poke()
 	if a.cancel != nil {
 		a.cancel(host.ErrCancelled)
 	}
 	return nil
+}
+
+func each[T any](all []T, f func(T)) {
+	for _, x := range all {
+		f(x)
+	}
 }
 
 // enter notes that a turn is under way and how to end it; false when it was

@@ -117,8 +117,9 @@ func (w await) Perform(ctx context.Context, c *host.Call) (host.Output, error) {
 	}
 	out := host.Output{OK: b, Labels: abi.Labels{"": {Integrity: abi.Trusted, Sources: []string{"user:" + c.Run.User}}}}
 	if signal != nil { // its turn is over, and so is its task
-		out.Consumes = signal.turn
+		out.Labels[""], out.Consumes = labelOfEvent(signal), signal.turn
 		out.Ops, err = t.actor.endTask(ctx, signal, host.TaskCompleted)
+		t.actor.reopen(signal) // nobody works in it, so that nobody has to be stopped
 	}
 	return out, err
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/vespiary/vespiary/abi"
 	"github.com/vespiary/vespiary/host"
@@ -13,8 +14,10 @@ import (
 
 // childKeys lead to the sessions that the turn under way of a session has called.
 func childKeys(tenant, session string) []byte {
-	return []byte("child/" + tenant + "/" + session + "/")
+	return []byte(childPrefix + tenant + "/" + session + "/")
 }
+
+const childPrefix = "child/"
 
 // answered lets the session go on whose agent called the one that has ended its turn.
 func (s *Service) answered(head host.Session, q *queued) {
@@ -66,19 +69,23 @@ func (s *Service) answers(ctx context.Context, tenant string, w abi.Wait) bool {
 	return host.CodeOf(err) == host.ErrNotFound || err == nil && (head.Ended > 0 || head.Status == host.SessionErased)
 }
 
-// disown cancels what the turn that has ended called and no longer waits for.
+// disown cancels what the turn that has ended called and no longer waits for. What cannot be
+// cancelled now is when the host begins anew.
 func (s *Service) disown(ctx context.Context, head host.Session) {
-	called, err := s.called(ctx, head)
+	called, err := s.called(ctx, head.Tenant, head.ID)
 	if err != nil {
 		s.opt.Log.ErrorContext(ctx, "agents that were called may go on without their caller", "session", head.ID, "error", err)
 		return
 	}
 	ops := make([]store.Op, 0, len(called))
 	for key, p := range called {
-		if h, err := s.head(ctx, head.Tenant, p.Session); err == nil && h.Ended < p.Turn {
-			s.cancelChild(ctx, head.Tenant, p.Session)
+		h, err := s.head(ctx, head.Tenant, p.Session)
+		if err == nil && h.Ended < p.Turn {
+			err = s.cancelChild(ctx, head.Tenant, p.Session)
 		}
-		ops = append(ops, store.Op{Key: []byte(key)})
+		if err == nil || host.CodeOf(err) == host.ErrNotFound {
+			ops = append(ops, store.Op{Key: []byte(key)})
+		}
 	}
 	if len(ops) == 0 {
 		return
@@ -88,10 +95,39 @@ func (s *Service) disown(ctx context.Context, head host.Session) {
 	}
 }
 
-func (s *Service) called(ctx context.Context, head host.Session) (map[string]promise, error) {
+// disownAll does so for the turns that ended with an earlier host.
+func (s *Service) disownAll(ctx context.Context) error {
+	callers := map[[2]string]bool{}
+	err := s.opt.Store.View(ctx, func(tx store.Tx) error {
+		for item, err := range tx.Scan(store.Query{Prefix: []byte(childPrefix), KeysOnly: true}) {
+			if err != nil {
+				return err
+			}
+			tenant, rest, _ := strings.Cut(strings.TrimPrefix(string(item.Key), childPrefix), "/")
+			session, _, _ := strings.Cut(rest, "/")
+			callers[[2]string{tenant, session}] = true
+		}
+		return nil
+	})
+	for c := range callers {
+		head, err := s.head(ctx, c[0], c[1])
+		if err != nil && host.CodeOf(err) != host.ErrNotFound {
+			return err
+		}
+		switch head.Status {
+		case host.SessionRunning, host.SessionSuspended, host.SessionParked: // its turn has not ended
+		default:
+			s.disown(ctx, host.Session{Tenant: c[0], ID: c[1]})
+		}
+	}
+	return err
+}
+
+// called are the sessions that the turn under way of a session has called, by key.
+func (s *Service) called(ctx context.Context, tenant, session string) (map[string]promise, error) {
 	out := map[string]promise{}
 	err := s.opt.Store.View(ctx, func(tx store.Tx) error {
-		for item, err := range tx.Scan(store.Query{Prefix: childKeys(head.Tenant, head.ID)}) {
+		for item, err := range tx.Scan(store.Query{Prefix: childKeys(tenant, session)}) {
 			if err != nil {
 				return err
 			}
@@ -106,8 +142,10 @@ func (s *Service) called(ctx context.Context, head host.Session) (map[string]pro
 	return out, err
 }
 
-func (s *Service) cancelChild(ctx context.Context, tenant, session string) {
-	if _, err := s.Cancel(ctx, host.Caller{Tenant: tenant}, session); err != nil && host.CodeOf(err) != host.ErrNotFound {
+func (s *Service) cancelChild(ctx context.Context, tenant, session string) error {
+	_, err := s.Cancel(ctx, host.Caller{Tenant: tenant}, session)
+	if err != nil && host.CodeOf(err) != host.ErrNotFound {
 		s.opt.Log.ErrorContext(ctx, "an agent that was called goes on without its caller", "session", session, "error", err)
 	}
+	return err
 }

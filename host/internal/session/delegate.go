@@ -32,7 +32,9 @@ func (k delegate) Classify(ctx context.Context, c *host.Call) (host.Class, error
 	if !h.spec.Expires.IsZero() {
 		class.Context["childExpiresAt"] = h.spec.Expires
 	}
-	class.Deny, err = k.excess(ctx, c, h)
+	if h.begun == nil {
+		class.Deny, err = k.excess(ctx, c, h)
+	}
 	return class, err
 }
 
@@ -57,9 +59,11 @@ func (k delegate) Perform(ctx context.Context, c *host.Call) (host.Output, error
 	t.actor.suspend(c.Path, before(ctx, []abi.Wait{{Type: abi.EventAgent, Name: turn.Session}}))
 	defer t.actor.suspend(c.Path, nil)
 	if err := k.svc.ended(ctx, c.Run.Tenant, turn.Session, turn.Number); err != nil {
-		return host.Output{}, k.abandon(ctx, c, turn.Session, err)
+		return k.abandon(ctx, c, turn, h, err)
 	}
-	return k.result(ctx, c.Run.Tenant, turn)
+	out, err := k.result(ctx, c.Run.Tenant, turn)
+	t.passing.account.add(out.Usage.Fuel)
+	return out, asResult(err)
 }
 
 // asResult tells the guest what a refusal of the host means for it.
@@ -87,13 +91,21 @@ func (k delegate) begin(ctx context.Context, t *turnState, c *host.Call, h *hand
 		Event: abi.Event{Type: abi.EventMessage, Content: h.request.Content, Data: h.request.Data},
 	}
 	in.Caller.Tenant, in.Caller.User = c.Run.Tenant, c.Run.User
-	key := append(childKeys(c.Run.Tenant, c.Run.Session), c.Key...)
+	key := childKey(c)
 	defer k.svc.idem.lock(string(key))()
 	earlier, err := k.svc.earlier(ctx, key, in)
-	if err != nil || earlier != nil {
+	switch {
+	case err != nil || earlier != nil:
 		return deref(earlier), err
+	case h.begun != nil: // it is not called twice
+		return host.Turn{}, host.Errorf(host.ErrNotFound, "the session in which %s was called was removed before it was heard", h.agent.Name)
 	}
 	return k.svc.accept(ctx, in, key)
+}
+
+// childKey leads to the session that a call opened.
+func childKey(c *host.Call) []byte {
+	return append(childKeys(c.Run.Tenant, c.Run.Session), c.Key...)
 }
 
 // ended waits until a turn is over, however long it is suspended.
@@ -111,18 +123,34 @@ func (s *Service) ended(ctx context.Context, tenant, session string, turn int) e
 		case <-news:
 		case <-ctx.Done():
 			return ctx.Err()
+		case <-s.run.Done():
+			return host.Errorf(host.ErrUnavailable, "the host is stopping; ask again when it is back")
 		}
 	}
 }
 
 // abandon ends what was called when the call ends before it, unless the call is only left.
-func (k delegate) abandon(ctx context.Context, c *host.Call, session string, err error) error {
+// What it has used counts as if it had been heard.
+func (k delegate) abandon(ctx context.Context, c *host.Call, turn host.Turn, h *handing, err error) (host.Output, error) {
 	cause := context.Cause(ctx)
 	if ctx.Err() == nil || errors.Is(cause, host.ErrStopping) || errors.Is(cause, host.ErrSuspended) {
-		return err
+		return host.Output{}, asResult(err)
 	}
-	k.svc.cancelChild(context.WithoutCancel(ctx), c.Run.Tenant, session)
-	return err
+	ctx = context.WithoutCancel(ctx)
+	if k.svc.cancelChild(ctx, c.Run.Tenant, turn.Session) != nil || errors.Is(cause, host.ErrCancelled) { // nobody counts any more
+		return host.Output{}, err
+	}
+	patience, stop := context.WithTimeout(ctx, 2*grace)
+	defer stop()
+	if k.svc.ended(patience, c.Run.Tenant, turn.Session, turn.Number) != nil {
+		all := h.spec.Budget
+		return host.Output{Usage: abi.Usage{InputTokens: all.Tokens, CostMicros: all.CostMicros, Fuel: all.Fuel}, Calls: all.Calls}, err
+	}
+	out, failed := k.result(ctx, c.Run.Tenant, turn)
+	if failed != nil {
+		k.svc.opt.Log.WarnContext(ctx, "what a called agent has used is not known", "session", turn.Session, "error", failed)
+	}
+	return host.Output{Usage: out.Usage, Calls: out.Calls}, err
 }
 
 // result is what the caller gets of the other agent's turn.
@@ -140,7 +168,9 @@ func (k delegate) result(ctx context.Context, tenant string, turn host.Turn) (ho
 		return host.Output{}, err
 	}
 	b, err := json.Marshal(answerOf(got))
-	return host.Output{OK: b, Labels: abi.Labels{"": head.Label}, Usage: got.Usage, Calls: v.ended.Calls}, err
+	out := host.Output{OK: b, Labels: abi.Labels{"": v.ended.Label}, Usage: got.Usage, Calls: v.ended.Calls}
+	out.Usage.Fuel += v.ended.Fuel // to its caller it is a tool
+	return out, err
 }
 
 func answerOf(t host.Turn) abi.AgentResult {

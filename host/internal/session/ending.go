@@ -16,10 +16,10 @@ func (a *actor) close(ctx context.Context, q *queued, kind host.EntryKind, e hos
 		err = a.commit(ctx)
 	}
 	if err != nil {
-		a.svc.opt.Tasks.Reopen(head.Tenant, q.accepted.Task)
+		a.reopen(q)
 		return err
 	}
-	a.svc.opt.Tasks.Ended(head.Tenant, q.accepted.Task)
+	a.closed(q)
 	a.svc.disown(ctx, head)
 	a.svc.answered(head, q)
 	a.svc.opt.Notices.Wake()

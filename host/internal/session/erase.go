@@ -30,6 +30,7 @@ func (s *Service) Erase(ctx context.Context, c host.Caller, session string) (hos
 			return err
 		}
 		a.drop()
+		s.disown(ctx, a.now())
 		return s.wipe(ctx, a.now())
 	})
 }
@@ -42,10 +43,19 @@ func (a *actor) erase(ctx context.Context, by host.Caller) error {
 	if err != nil {
 		return err
 	}
-	mark := store.Op{Key: wipeKey(head.Tenant, head.ID), Value: []byte{}}
-	if _, err := a.log.AppendNow(ctx, host.Entry{Kind: host.EntryErase}, host.Erased{By: by}, nil, op, mark); err != nil {
+	ops := []store.Op{op, {Key: wipeKey(head.Tenant, head.ID), Value: []byte{}}}
+	for _, q := range a.queue {
+		ended, err := a.endTask(ctx, q, host.TaskCancelled)
+		if err != nil {
+			return err
+		}
+		ops = append(ops, ended...)
+	}
+	if _, err := a.log.AppendNow(ctx, host.Entry{Kind: host.EntryErase}, host.Erased{By: by}, nil, ops...); err != nil {
+		each(a.queue, a.reopen)
 		return err
 	}
+	each(a.queue, a.closed)
 	a.head, a.queue, a.dormant, a.retired = head, nil, nil, true
 	a.busy.Store(false)
 	return nil
@@ -79,6 +89,9 @@ func (s *Service) finishWipes(ctx context.Context) error {
 // it was interrupted.
 func (s *Service) wipe(ctx context.Context, head host.Session) error {
 	if err := s.opt.Journals.Erase(ctx, head.Tenant, head.ID); err != nil {
+		return err
+	}
+	if err := s.opt.Tasks.Forget(ctx, head.Tenant, head.ID); err != nil { // they say what they are for
 		return err
 	}
 	prefixes := append(s.opt.Private(head.Tenant, head.ID), memory.Prefix(head.Tenant, head.ID), unsettledOf(head))

@@ -79,8 +79,12 @@ func (s *Service) read(ctx context.Context, head host.Session, turn int) (*turnV
 
 // project makes what callers see of a turn.
 func (s *Service) project(ctx context.Context, head host.Session, t *turnView) (host.Turn, error) {
+	task := t.accepted.Task
+	if t.end.Seq == 0 || t.end.Seq > head.At { // it went on here
+		task = taskIn(&head, t.entry, task)
+	}
 	out := host.Turn{
-		Session: head.ID, Number: t.turn, Task: t.accepted.Task, Agent: head.Agent, Status: t.status,
+		Session: head.ID, Number: t.turn, Task: task, Agent: head.Agent, Status: t.status,
 		Waiting: t.ended.Waiting, Error: t.ended.Error, Usage: t.ended.Usage,
 	}
 	if head.Status == host.SessionParked && !t.status.Over() {

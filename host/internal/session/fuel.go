@@ -31,6 +31,23 @@ func (a *account) Draw(used int64) (int64, error) {
 	return a.limit - a.used, nil
 }
 
+// add counts what was used elsewhere.
+func (a *account) add(used int64) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.used += used
+}
+
+// left is what may still be used: -1 without a limit, and never 0, which would mean that.
+func (a *account) left() int64 {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.limit == 0 {
+		return -1
+	}
+	return max(a.limit-a.used, 1)
+}
+
 // lesser is the smaller of two limits of which 0 is none.
 func lesser[T ~int64 | uint64](a, b T) T {
 	switch {

@@ -23,6 +23,7 @@ type handing struct {
 	request abi.AgentCall
 	agent   *host.Agent
 	spec    host.TaskSpec
+	begun   *promise // of an earlier attempt: what it gave is given
 }
 
 func (k delegate) understand(ctx context.Context, c *host.Call) (*handing, error) {
@@ -39,13 +40,39 @@ func (k delegate) understand(ctx context.Context, c *host.Call) (*handing, error
 	}
 	h.spec = host.TaskSpec{Purpose: h.request.Purpose, Expires: k.until(c, h.request.ExpiresIn), Grants: grantsOf(h.request.Grants)}
 	var err error
-	h.spec.Budget, err = handedOn(c.Left, h.request.Budget)
-	return h, err
+	if h.begun, err = k.svc.promised(ctx, childKey(c)); err != nil {
+		return nil, err
+	}
+	if h.begun != nil {
+		h.spec.Budget = h.begun.Budget
+		return h, nil
+	}
+	if h.spec.Budget, err = handedOn(c.Left, h.request.Budget); err != nil {
+		return nil, err
+	}
+	return h, k.machine(ctx, c, &h.spec.Budget)
 }
+
+// machine adds to the other agent's budget what the caller may use of the machine.
+func (k delegate) machine(ctx context.Context, c *host.Call, b *host.Budget) error {
+	s, err := k.svc.opt.Tasks.Standing(ctx, c.Run.Tenant, c.Run.Session, c.Run.Task)
+	if err != nil {
+		return err
+	}
+	b.Memory = lesser(s.Task.Budget.Memory, c.Run.Agent.Turn.Memory)
+	b.Fuel = lesser(s.Task.Budget.Fuel, c.Run.Agent.Turn.Fuel)
+	if t := turnOf(ctx); t != nil && b.Fuel > 0 {
+		b.Fuel = share(t.passing.account.left(), 0)
+	}
+	return nil
+}
+
+// maxExpiresIn is a hundred years in milliseconds: more does not fit a duration for long.
+const maxExpiresIn = 100 * 365 * 24 * 3600 * 1000
 
 // until is when the other agent's task ends at the latest.
 func (k delegate) until(c *host.Call, ms int64) time.Time {
-	if ms <= 0 {
+	if ms <= 0 || ms > maxExpiresIn {
 		return c.Run.Expires
 	}
 	by := k.svc.opt.Now().Add(time.Duration(ms) * time.Millisecond)
@@ -73,6 +100,9 @@ func grantsOf(in []abi.AgentGrant) []policy.Grant {
 
 // handedOn is the budget of the other agent's task.
 func handedOn(left host.Left, asked abi.AgentBudget) (host.Budget, error) {
+	if left.Calls > 0 {
+		left.Calls-- // agent_call is one itself
+	}
 	if left.Tokens == 0 || left.CostMicros == 0 || left.Calls == 0 {
 		return host.Budget{}, &abi.Error{Code: abi.CodeBudgetExceeded, Message: "agent_call: nothing is left of the task's budget to hand on"}
 	}

@@ -44,6 +44,8 @@ type promise struct {
 	Session string    `json:"session"`
 	Turn    int       `json:"turn"`
 	Time    time.Time `json:"time"`
+	// Budget is what an agent that is called has of its caller's.
+	Budget host.Budget `json:"budget,omitzero"`
 }
 
 func idemKey(in host.Invocation) []byte {
@@ -61,18 +63,8 @@ func digestOf(in host.Invocation) string {
 
 // earlier returns the turn that the key was used for before, nil for none.
 func (s *Service) earlier(ctx context.Context, id []byte, in host.Invocation) (*host.Turn, error) {
-	var p promise
-	err := s.opt.Store.View(ctx, func(tx store.Tx) error {
-		item, err := tx.Get(id)
-		if err != nil {
-			return err
-		}
-		return json.Unmarshal(item.Value, &p)
-	})
-	if errors.Is(err, store.ErrNotFound) {
-		return nil, nil //nolint:nilnil // no earlier turn is not an error
-	}
-	if err != nil {
+	p, err := s.promised(ctx, id)
+	if err != nil || p == nil {
 		return nil, err
 	}
 	if p.Body != digestOf(in) {
@@ -83,6 +75,22 @@ func (s *Service) earlier(ctx context.Context, id []byte, in host.Invocation) (*
 		return nil, nil //nolint:nilnil // as above
 	}
 	return &t, err
+}
+
+// promised returns what a key stands for, nil for nothing.
+func (s *Service) promised(ctx context.Context, key []byte) (*promise, error) {
+	p := &promise{}
+	err := s.opt.Store.View(ctx, func(tx store.Tx) error {
+		item, err := tx.Get(key)
+		if err != nil {
+			return err
+		}
+		return json.Unmarshal(item.Value, p)
+	})
+	if errors.Is(err, store.ErrNotFound) {
+		return nil, nil //nolint:nilnil // a key that was not used is not an error
+	}
+	return p, err
 }
 
 // accept makes the event durable in its session.
@@ -161,8 +169,12 @@ func (s *Service) create(ctx context.Context, in host.Invocation, agent *host.Ag
 			Status: host.SessionIdle, Created: now, Updated: now,
 		},
 	}
-	if len(in.For) > 0 {
-		open.Session.By = in.For[0].Session
+	if len(in.For) > 0 { // it belongs to whom its caller's belongs to, whoever uses that
+		by, err := s.head(ctx, in.Caller.Tenant, in.For[0].Session)
+		if err != nil {
+			return nil, err
+		}
+		open.Session.By, open.Session.Owner = by.ID, by.Owner
 	}
 	log, err := s.opt.Journals.Create(ctx, open)
 	if err != nil {
@@ -203,7 +215,7 @@ func (a *actor) accept(ctx context.Context, in host.Invocation, agent *host.Agen
 	} else if wanted(head.Waiting, &in.Event) { // another event waits behind the turn
 		roused(&head)
 	}
-	ops, err := acceptOps(in, head, idem)
+	ops, err := acceptOps(in, head, t, idem)
 	if err != nil {
 		return host.Turn{}, err
 	}
@@ -243,11 +255,12 @@ func acceptedOf(in host.Invocation, t host.Task) host.Accepted {
 	return out
 }
 
-// expiry is when a task that begins now ends at the latest, in Unix nanoseconds; 0: never.
-func (a *actor) expiry(agent *host.Agent) int64 {
+// expiry is when a task that begins now and may take a time ends at the latest, in Unix
+// nanoseconds; 0: never.
+func (a *actor) expiry(agent *host.Agent, within time.Duration) int64 {
 	var by int64
-	if agent.Budget.Time > 0 {
-		by = a.svc.opt.Now().Add(agent.Budget.Time).UnixNano()
+	if within > 0 {
+		by = a.svc.opt.Now().Add(within).UnixNano()
 	}
 	if agent.MaxAge > 0 {
 		by = lesser(by, a.open.Session.Created.Add(agent.MaxAge).UnixNano())
@@ -255,18 +268,22 @@ func (a *actor) expiry(agent *host.Agent) int64 {
 	return by
 }
 
-func acceptOps(in host.Invocation, head host.Session, idem []byte) ([]store.Op, error) {
+func acceptOps(in host.Invocation, head host.Session, t host.Task, idem []byte) ([]store.Op, error) {
 	op, err := headOp(head)
 	if err != nil {
 		return nil, err
 	}
 	ops := []store.Op{op}
 	if idem != nil {
-		p, err := json.Marshal(promise{Body: digestOf(in), Session: head.ID, Turn: head.Turns, Time: head.Updated})
+		p := promise{Body: digestOf(in), Session: head.ID, Turn: head.Turns, Time: head.Updated}
+		if len(in.For) > 0 {
+			p.Budget = t.Budget
+		}
+		b, err := json.Marshal(p)
 		if err != nil {
 			return nil, err
 		}
-		ops = append(ops, store.Op{Key: idem, Value: p})
+		ops = append(ops, store.Op{Key: idem, Value: b})
 	}
 	return ops, nil
 }

@@ -127,6 +127,9 @@ func (s *Service) Resume(ctx context.Context) error {
 		case host.SessionIdle, host.SessionParked, host.SessionErased:
 		}
 	}
+	if err := s.disownAll(ctx); err != nil {
+		return err
+	}
 	s.aux.Go(s.sweeper)
 	return nil
 }

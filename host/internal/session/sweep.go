@@ -56,7 +56,11 @@ func (s *Service) Sweep(ctx context.Context) error {
 		if shared[h.Tenant+"/"+h.ID] {
 			continue
 		}
-		if err := s.remove(ctx, h); err != nil {
+		awaited, err := s.awaited(ctx, &h)
+		if err == nil && !awaited {
+			err = s.remove(ctx, h)
+		}
+		if err != nil {
 			return err
 		}
 	}
@@ -70,9 +74,31 @@ func (s *Service) expired(h *host.Session, now time.Time) bool {
 	if !ok || agent.Retain <= 0 || now.Sub(h.Updated) < agent.Retain {
 		return false
 	}
-	comes := !h.Expires.IsZero() || slices.ContainsFunc(h.Waiting, func(w abi.Wait) bool { return !w.At.IsZero() })
+	comes := !h.Expires.IsZero() || slices.ContainsFunc(h.Waiting, func(w abi.Wait) bool {
+		return !w.At.IsZero() || w.Type == abi.EventAgent && s.works(h.Tenant, w.Name, now.Add(-agent.Retain))
+	})
 	waits := h.Status == host.SessionWaiting || h.Status == host.SessionSuspended
 	return h.Status == host.SessionIdle || h.Status == host.SessionErased || waits && !comes
+}
+
+// works tells whether an agent that was called has done something since a moment.
+func (s *Service) works(tenant, session string, since time.Time) bool {
+	h, err := s.head(s.run, tenant, session)
+	return err == nil && (h.Status == host.SessionRunning || h.Updated.After(since))
+}
+
+// awaited tells whether the agent that called a session's has yet to read what came of it.
+func (s *Service) awaited(ctx context.Context, h *host.Session) (bool, error) {
+	if h.By == "" {
+		return false, nil
+	}
+	called, err := s.called(ctx, h.Tenant, h.By)
+	for _, p := range called {
+		if p.Session == h.ID {
+			return true, err
+		}
+	}
+	return false, err
 }
 
 // remove deletes a session. Its key goes first, which makes the rest unreadable, and
@@ -90,6 +116,7 @@ func (s *Service) remove(ctx context.Context, h host.Session) error {
 	case err != nil || active || !s.expired(&now, s.opt.Now()):
 		return err
 	}
+	s.disown(ctx, h)
 	if err := s.opt.Journals.Erase(ctx, h.Tenant, h.ID); err != nil {
 		return err
 	}

@@ -2,9 +2,12 @@ package session
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"slices"
 	"time"
+
+	"github.com/oklog/ulid/v2"
 
 	"github.com/vespiary/vespiary/host"
 	"github.com/vespiary/vespiary/host/internal/session/task"
@@ -20,8 +23,12 @@ func (a *actor) newTask(in host.Invocation, agent *host.Agent, turn int) (host.T
 		ID: newID(now), Tenant: in.Caller.Tenant, User: in.Caller.User, Agent: agent.Name, Session: a.open.Session.ID,
 		Turn: turn, State: host.TaskActive, TaskSpec: in.Task, External: in.External, Opened: now.UTC(),
 	}
-	t.Budget = lesserBudget(agent.Budget, in.Task.Budget)
-	if by := a.expiry(agent); by > 0 && (t.Expires.IsZero() || t.Expires.After(time.Unix(0, by))) {
+	b := in.Task.Budget
+	if min(b.Tokens, b.CostMicros, b.Calls, int64(b.Time), b.Fuel) < 0 {
+		return t, host.Errorf(host.ErrInvalid, "open a task for %s: its budget is negative; leave a limit out, or set it above 0", agent.Name)
+	}
+	t.Budget = lesserBudget(agent.Budget, b)
+	if by := a.expiry(agent, t.Budget.Time); by > 0 && (t.Expires.IsZero() || t.Expires.After(time.Unix(0, by))) {
 		t.Expires = time.Unix(0, by)
 	}
 	if len(in.For) > 0 {
@@ -70,7 +77,7 @@ func (s *Service) taskRecord(t host.Task, state host.TaskState, c *host.Caller) 
 	}
 	r := &policy.Record{
 		Chain: t.ID, Time: s.opt.Now().UTC(), Kind: policy.RecordTask, Tenant: t.Tenant, Session: t.Session, Turn: t.Turn,
-		Who: append(who, policy.Actor{User: t.User}), Code: string(state), Note: t.Purpose,
+		Who: append(who, policy.Actor{User: t.User}), Code: string(state),
 	}
 	if c != nil {
 		r.Key, r.Remote = c.Key, c.Remote
@@ -99,6 +106,15 @@ func (a *actor) endTask(ctx context.Context, q *queued, state host.TaskState) ([
 	return a.svc.opt.Tasks.End(ctx, a.open.Session.Tenant, a.open.Session.ID, q.accepted.Task, state, q.accepted.External)
 }
 
+// reopen and closed say whether the end of an event's task could be written.
+func (a *actor) reopen(q *queued) {
+	a.svc.opt.Tasks.Reopen(a.open.Session.Tenant, a.open.Session.ID, q.accepted.Task)
+}
+
+func (a *actor) closed(q *queued) {
+	a.svc.opt.Tasks.Ended(a.open.Session.Tenant, a.open.Session.ID, q.accepted.Task)
+}
+
 // taskOf is the task of an event as its acceptance says.
 func (a *actor) taskOf(q *queued) host.Task {
 	t := host.Task{
@@ -115,11 +131,11 @@ func (a *actor) taskOf(q *queued) host.Task {
 	return t
 }
 
-// reconcile gives every event that was accepted before there were records of tasks one, and
-// ends those whose events are no more. The caller holds mu.
+// reconcile opens the tasks of events that have none: those that were accepted before there
+// were records of tasks, and those of a fork or of a revert. It ends those whose events are
+// no more. The caller holds mu.
 func (a *actor) reconcile(ctx context.Context) error {
-	tenant, session := a.open.Session.Tenant, a.open.Session.ID
-	active, err := a.svc.opt.Tasks.In(ctx, tenant, session)
+	active, err := a.svc.opt.Tasks.In(ctx, a.open.Session.Tenant, a.open.Session.ID)
 	if err != nil {
 		return err
 	}
@@ -136,39 +152,72 @@ func (a *actor) reconcile(ctx context.Context) error {
 		ops = append(ops, more...)
 		q.accepted.Recorded = true
 	}
-	var ended []string
+	if len(ops) > 0 {
+		if _, err := a.svc.opt.Store.Commit(ctx, store.Batch{Ops: ops}); err != nil {
+			return err
+		}
+	}
 	for _, t := range active {
 		if slices.ContainsFunc(a.queue, func(q *queued) bool { return q.accepted.Task == t.ID }) {
 			continue
 		}
-		more, err := a.svc.opt.Tasks.End(ctx, tenant, session, t.ID, host.TaskCompleted, t.External)
-		if err != nil {
+		if err := a.svc.drop(ctx, t, nil); err != nil && !errors.Is(err, store.ErrFull) { // it is dropped later
 			return err
 		}
-		ops, ended = append(ops, more...), append(ended, t.ID)
 	}
-	if len(ops) == 0 {
-		return nil
-	}
-	_, err = a.svc.opt.Store.Commit(ctx, store.Batch{Ops: ops})
-	for _, id := range ended {
-		if err != nil {
-			a.svc.opt.Tasks.Reopen(tenant, id)
-		} else {
-			a.svc.opt.Tasks.Ended(tenant, id)
-		}
-	}
-	if errors.Is(err, store.ErrFull) { // what is over stays over, and is cleared away later
-		return nil
-	}
-	return err
+	return nil
 }
 
-// inherits tells whether an event came with the past that a fork shares. Its task is opened
-// anew for the fork, unless it was granted something: that died, or dies, with the task that
-// it was granted to.
+// drop ends a task of which no turn is under way.
+func (s *Service) drop(ctx context.Context, t host.Task, by *host.Caller) error {
+	ops, err := s.opt.Tasks.End(ctx, t.Tenant, t.Session, t.ID, host.TaskCancelled, t.External)
+	if err == nil {
+		err = s.note(ctx, s.taskRecord(t, host.TaskCancelled, by), func(record ...store.Op) error {
+			_, err := s.opt.Store.Commit(ctx, store.Batch{Ops: append(ops, record...)})
+			return err
+		})
+	}
+	if err != nil {
+		s.opt.Tasks.Reopen(t.Tenant, t.Session, t.ID)
+		return err
+	}
+	s.opt.Tasks.Ended(t.Tenant, t.Session, t.ID)
+	return nil
+}
+
+// inherits tells whether an event is of an earlier epoch: of the past that a fork shares, or
+// that a revert has brought back. Its task is opened anew, unless it was granted something:
+// that died, or dies, with the task that it was granted to.
 func (a *actor) inherits(q *queued) bool {
-	return a.head.At > 0 && q.entry.Seq <= a.head.At && q.accepted.Grants == nil && !q.accepted.External && q.turn > a.cancelled
+	return q.entry.Epoch < a.log.Epoch() && q.accepted.Grants == nil && !q.accepted.External && q.turn > a.cancelled
+}
+
+// taskIn is the name of an event's task in a session. What a fork goes on with, the session
+// that it was forked from may go on with too: each in a task of its own.
+func taskIn(head *host.Session, e host.Entry, task string) string {
+	if head.At == 0 || e.Seq > head.At {
+		return task
+	}
+	id, err := ulid.Parse(head.ID)
+	if err != nil {
+		return task
+	}
+	sum := sha256.Sum256([]byte(head.ID + "/" + task))
+	copy(id[6:], sum[:]) // the time of the fork, and what is the same whenever it is asked
+	return id.String()
+}
+
+// isOver tells whether the task of an event has ended before its turn: it was ended by
+// itself, or died with the session that this one was forked from. An expired one is not over.
+func (a *actor) isOver(ctx context.Context, q *queued) (bool, error) {
+	a.mu.Lock()
+	cancelled := q.turn <= a.cancelled
+	a.mu.Unlock()
+	if cancelled || !q.accepted.Recorded {
+		return false, nil
+	}
+	s, err := a.svc.opt.Tasks.Standing(ctx, a.open.Session.Tenant, a.open.Session.ID, q.accepted.Task)
+	return err == nil && s.Task.State != host.TaskActive && s.Task.State != host.TaskExpired, err
 }
 
 // Task returns one of the tasks of the caller's tenant.

@@ -25,7 +25,14 @@ func (a *actor) turn(ctx context.Context, q *queued) error {
 	if !ok {
 		return a.fail(ctx, q, &abi.Error{Code: abi.CodeUnavailable, Message: "agent " + a.open.Session.Agent + " is no longer configured"})
 	}
-	p, err := a.prepare(ctx, q, agent)
+	over, err := a.isOver(ctx, q)
+	if over {
+		return a.fail(ctx, q, &abi.Error{Code: abi.CodeCancelled, Message: "its task is over"})
+	}
+	var p *passing
+	if err == nil {
+		p, err = a.prepare(ctx, q, agent)
+	}
 	if err != nil {
 		return a.unprepared(ctx, q, err)
 	}
@@ -73,7 +80,9 @@ func (a *actor) prepare(ctx context.Context, q *queued, agent *host.Agent) (*pas
 	if p.root, err = a.svc.rootRun(ctx, a.now(), agent, q); err != nil {
 		return nil, err
 	}
-	p.words, err = wordsIn(p.event)
+	if labelOfEvent(q).Integrity >= abi.Trusted {
+		p.words, err = wordsIn(p.event)
+	}
 	return p, err
 }
 
@@ -120,7 +129,7 @@ func (a *actor) start(ctx context.Context, q *queued, agent *host.Agent, p *pass
 		Task: q.accepted.Task, Module: a.now().Module, Attempt: 1,
 		Label: a.label,
 	}
-	if said.Integrity < abi.Trusted {
+	if said.Integrity < abi.Trusted || q.accepted.Label != nil { // an agent may not say everything to everybody
 		p.started.Label = a.label.Meet(said)
 	}
 	place := placeOp(a.open.Session.Tenant, a.open.Session.ID, q.turn, q.entry.Seq)
@@ -410,12 +419,16 @@ func (a *actor) unprepared(ctx context.Context, q *queued, err error) error {
 // fail ends a turn that could not begin, or not begin again: what is recorded of it
 // still counts.
 func (a *actor) fail(ctx context.Context, q *queued, failure *abi.Error) error {
+	status := host.TurnFailed
+	if failure.Code == abi.CodeCancelled {
+		status = host.TurnCancelled
+	}
 	if q.begun == nil {
-		return a.abort(ctx, q, nil, host.TurnFailed, failure)
+		return a.abort(ctx, q, nil, status, failure)
 	}
 	passage, err := a.svc.opt.Door.Begin(PassageSpec{Session: a.open.Session.ID, Log: a.log, Past: q.begun.past, Label: q.begun.started.Label})
 	if err != nil {
 		return err
 	}
-	return a.abort(ctx, q, &passing{passage: passage}, host.TurnFailed, failure)
+	return a.abort(ctx, q, &passing{passage: passage}, status, failure)
 }

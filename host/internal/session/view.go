@@ -43,7 +43,7 @@ func (v *view) add(e host.Entry) error {
 	case host.EntryCancel:
 		var c host.Cancel
 		err = json.Unmarshal(e.Body, &c)
-		v.cancelled = c.UpTo
+		v.cancelled = max(v.cancelled, c.UpTo)
 	case host.EntryWait, host.EntryResume:
 		v.rest()
 	case host.EntryOpen, host.EntryChunk, host.EntryPark, host.EntryRevert, host.EntryApproval, host.EntrySettle,

@@ -185,7 +185,7 @@ func TestArgumentsThatCannotBeJudged(t *testing.T) {
 // TestToolsOfNoUseAreHidden: a tool that the engine could never allow the run is in no list.
 func TestToolsOfNoUseAreHidden(t *testing.T) {
 	c, compile := judged(t)
-	set, err := compile(`permit (principal, action == Action::"github.create_issue", resource) when { context.input.title == "a" };`)
+	set, err := compile(`@id("p") permit (principal, action == Action::"github.create_issue", resource) when { context.input.title == "a" };`)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -15,11 +15,11 @@ import (
 )
 
 const (
-	maxTools     = 256      // of one plugin
-	maxToolName  = 128      // bytes
-	maxToolText  = 16 << 10 // bytes of a name, title and description together
-	maxSchema    = 64 << 10 // bytes of an input schema
-	describeTime = time.Minute
+	maxTools     = 256              // of one plugin
+	maxToolName  = 128              // bytes
+	maxToolText  = 16 << 10         // bytes of a name, title and description together
+	maxSchema    = 64 << 10         // bytes of an input schema
+	describeTime = 15 * time.Minute // of one plugin, with compiling it
 )
 
 // declared is a tool as its plugin describes it.

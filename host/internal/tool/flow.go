@@ -72,13 +72,13 @@ const maxLeaves = 64
 // names of who gets to know them. The first two are nil where they are too many; the names
 // are all there, since policies must not decide about some of them only.
 func (d *declared) flow(arguments json.RawMessage) (control, data, recipients []string) {
-	r := leafReader{json.NewDecoder(bytes.NewReader(arguments)), d.names}
+	r := leafReader{dec: json.NewDecoder(bytes.NewReader(arguments)), names: d.names}
 	r.dec.UseNumber()
-	if start, err := r.dec.Token(); err != nil || start != json.Delim('{') {
+	if r.next() != json.Delim('{') {
 		return nil, nil, nil
 	}
 	control, data = []string{}, []string{}
-	for r.dec.More() {
+	for r.more() {
 		name, made := r.name(nil)
 		values := r.value(made)
 		switch d.marks[name] {
@@ -92,7 +92,7 @@ func (d *declared) flow(arguments json.RawMessage) (control, data, recipients []
 	}
 	slices.Sort(recipients)
 	recipients = slices.Compact(recipients)
-	if len(control)+len(data) > maxLeaves {
+	if r.err != nil || len(control)+len(data) > maxLeaves {
 		return nil, nil, recipients
 	}
 	return control, data, recipients
@@ -103,14 +103,25 @@ func (d *declared) flow(arguments json.RawMessage) (control, data, recipients []
 type leafReader struct {
 	dec   *json.Decoder
 	names map[string]bool // that the schema has
+	err   error           // the first; nothing is read after it
 }
+
+func (r *leafReader) next() json.Token {
+	if r.err != nil {
+		return nil
+	}
+	var token json.Token
+	token, r.err = r.dec.Token()
+	return token
+}
+
+func (r *leafReader) more() bool { return r.err == nil && r.dec.More() }
 
 // name reads the name of a property. One that the schema does not have was made up for this
 // call, and is a word like a value.
 func (r *leafReader) name(out []string) (string, []string) {
-	token, err := r.dec.Token()
-	name, ok := token.(string)
-	if err == nil && ok && !r.names[name] {
+	name, _ := r.next().(string)
+	if !r.names[name] {
 		out = append(out, name)
 	}
 	return name, out
@@ -118,23 +129,19 @@ func (r *leafReader) name(out []string) (string, []string) {
 
 // value appends the words in the next value.
 func (r *leafReader) value(out []string) []string {
-	token, err := r.dec.Token()
-	if err != nil {
-		return out
-	}
-	switch t := token.(type) {
+	switch token := r.next().(type) {
 	case json.Delim:
-		for r.dec.More() {
-			if t == '{' {
+		for r.more() {
+			if token == '{' {
 				_, out = r.name(out)
 			}
 			out = r.value(out)
 		}
-		_, _ = r.dec.Token() // what closes it
+		r.next() // what closes it
 		return out
 	case nil:
 		return append(out, "null")
 	default: // a string, a json.Number or a bool
-		return append(out, fmt.Sprint(t))
+		return append(out, fmt.Sprint(token))
 	}
 }

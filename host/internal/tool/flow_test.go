@@ -7,7 +7,6 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/vespiary/vespiary/abi"
 	"github.com/vespiary/vespiary/host"
@@ -64,6 +63,8 @@ func TestFlow(t *testing.T) {
 		{arguments: `["u1"]`},
 		{arguments: `"u1"`},
 		{arguments: ``},
+		{arguments: `{"plain":"p","body":`},
+		{arguments: `{"plain"`},
 	} {
 		control, data, recipients := d.flow([]byte(test.arguments))
 		for _, part := range []struct {
@@ -130,7 +131,8 @@ func TestRecipientsAreAllThere(t *testing.T) {
 	}
 }
 
-// FuzzFlow: no value of the arguments is lost on the way to policies.
+// FuzzFlow: whatever the arguments are, both parts are known or neither is, and who gets
+// them is part of what says to whom.
 func FuzzFlow(f *testing.F) {
 	d, err := declareOne(declareTool("mail", mailSchema))
 	if err != nil {
@@ -148,8 +150,10 @@ func FuzzFlow(f *testing.F) {
 			t.Fatalf("%d values", len(control)+len(data))
 		}
 		if control != nil && len(recipients) > 0 {
-			if extra := cmp.Diff(true, !slices.ContainsFunc(recipients, func(r string) bool { return !slices.Contains(control, r) }), cmpopts.EquateEmpty()); extra != "" {
-				t.Fatalf("recipients %q are not all among control %q", recipients, control)
+			for _, r := range recipients {
+				if !slices.Contains(control, r) {
+					t.Fatalf("recipient %q is not among control %q", r, control)
+				}
 			}
 		}
 	})

@@ -55,7 +55,7 @@ func (s *Sessions) ask(x *session, t *host.Turn) {
 		Tenant: x.Tenant, Session: x.ID, Owner: x.Owner, Agent: x.Agent, Task: t.Task, User: x.Owner, Turn: t.Number,
 		Path: fmt.Sprintf("%d/1", t.Number), Call: abi.CallToolCall, Action: "payTransfer",
 		Resource: policy.UID{Type: "Tool", ID: "pay.transfer"}, Digest: "hmac:d", Note: "payments need a person",
-		Asked: Epoch, Expires: Epoch.Add(time.Hour), Request: json.RawMessage(`{"amount":5,"to":"mallory\u001b[2J"}`),
+		Asked: Epoch, Expires: Epoch.Add(time.Hour), Request: json.RawMessage(`{"amount":5,"to":"someone\u001b[2J"}`),
 	}
 	s.approvals = append(s.approvals, a)
 	s.emit(x, t.Number, host.StreamCall, a.Path+".0.0", host.CallView{

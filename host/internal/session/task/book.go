@@ -39,7 +39,7 @@ type Book struct {
 	now   func() time.Time
 
 	mu   sync.Mutex
-	live map[string]*standing // by tenant and task, of tasks that are active
+	live map[string]*standing // by place, of tasks that are active
 	over map[string]bool      // whose end is being written: it holds at once
 	// epoch counts the ends, so that a read that began before one is not remembered.
 	epoch uint64
@@ -56,6 +56,9 @@ type standing struct {
 func New(s store.Store, now func() time.Time) *Book {
 	return &Book{store: s, now: now, live: map[string]*standing{}, over: map[string]bool{}}
 }
+
+// place is where a task is worked on: an id says nothing in another session.
+func place(tenant, session, id string) string { return tenant + "/" + session + "/" + id }
 
 // Open returns the ops that open a task. token is that of its holder, empty for a task
 // that nobody outside works on.
@@ -78,9 +81,8 @@ func (b *Book) Open(t host.Task, token string) ([]store.Op, error) {
 // leaves a record of how it ended. Whoever fails to write them calls Reopen, whoever wrote
 // them Ended.
 func (b *Book) End(ctx context.Context, tenant, session, id string, state host.TaskState, keep bool) ([]store.Op, error) {
-	key := tenant + "/" + id
 	b.mu.Lock()
-	b.over[key] = true
+	b.over[place(tenant, session, id)] = true
 	b.epoch++
 	b.mu.Unlock()
 	if !keep {
@@ -102,19 +104,17 @@ func (b *Book) End(ctx context.Context, tenant, session, id string, state host.T
 }
 
 // Ended says that the end of a task is durable.
-func (b *Book) Ended(tenant, id string) {
+func (b *Book) Ended(tenant, session, id string) { b.reread(place(tenant, session, id)) }
+
+// Reopen says that the end of a task was not written. What the store says of it counts.
+func (b *Book) Reopen(tenant, session, id string) { b.reread(place(tenant, session, id)) }
+
+func (b *Book) reread(key string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.epoch++
-	delete(b.live, tenant+"/"+id)
-	delete(b.over, tenant+"/"+id)
-}
-
-// Reopen says that the end of a task was not written.
-func (b *Book) Reopen(tenant, id string) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	delete(b.over, tenant+"/"+id)
+	delete(b.live, key)
+	delete(b.over, key)
 }
 
 // Find returns a task with its state at this moment. It is store.ErrNotFound for one that
@@ -236,7 +236,7 @@ func (b *Book) Forget(ctx context.Context, tenant, session string) error {
 			return err
 		}
 		for _, t := range chunk {
-			b.Ended(tenant, t.ID)
+			b.Ended(tenant, session, t.ID)
 		}
 	}
 	return nil

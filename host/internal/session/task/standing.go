@@ -37,7 +37,7 @@ func (b *Book) Standing(ctx context.Context, tenant, session, id string) (*host.
 // stateOf is the state of a task now, the end that is being written included.
 func (b *Book) stateOf(s *standing) host.TaskState {
 	b.mu.Lock()
-	ending := b.over[s.Tenant+"/"+s.ID]
+	ending := b.over[place(s.Tenant, s.Session, s.ID)]
 	b.mu.Unlock()
 	switch {
 	case s.State != host.TaskActive:
@@ -52,7 +52,7 @@ func (b *Book) stateOf(s *standing) host.TaskState {
 
 // known returns a task from memory, where it is active, or from the store.
 func (b *Book) known(ctx context.Context, tenant, session, id string) (*standing, error) {
-	key := tenant + "/" + id
+	key := place(tenant, session, id)
 	b.mu.Lock()
 	s, epoch := b.live[key], b.epoch
 	b.mu.Unlock()

@@ -84,13 +84,13 @@ func TestEndHoldsAtOnce(t *testing.T) {
 			if w.standing("A").Live(w.now) {
 				t.Error("it is live while its end is written")
 			}
-			w.book.Reopen("t", k.ID)
+			w.book.Reopen("t", "s", k.ID)
 			if !w.standing("A").Live(w.now) {
 				t.Error("it is over although its end was not written")
 			}
 			ops, err := w.book.End(t.Context(), "t", "s", k.ID, host.TaskCancelled, keep)
 			w.commit(ops, err)
-			w.book.Ended("t", k.ID)
+			w.book.Ended("t", "s", k.ID)
 			for range 2 {
 				if w.standing("A").Live(w.now) {
 					t.Error("it outlived its end")
@@ -119,7 +119,7 @@ func TestAStaleReadIsNotRemembered(t *testing.T) {
 			})
 		}
 		w.commit(w.book.End(t.Context(), "t", "s", k.ID, host.TaskCompleted, true))
-		w.book.Ended("t", k.ID)
+		w.book.Ended("t", "s", k.ID)
 		all.Wait()
 		if w.standing("A").Live(w.now) {
 			t.Fatal("it is live after its end")
@@ -217,4 +217,16 @@ func FuzzHolder(f *testing.F) {
 			t.Errorf("%q holds %+v", guess, c)
 		}
 	})
+}
+
+// TestIDsAreOfTheirSession: what one session knows under an id is nothing in another.
+func TestIDsAreOfTheirSession(t *testing.T) {
+	w := newWorld(t)
+	k := w.open("A", nil)
+	for _, session := range []string{"s", "other", "s"} {
+		s, err := w.book.Standing(t.Context(), "t", session, k.ID)
+		if err != nil || s.Live(w.now) != (session == "s") {
+			t.Errorf("in %s: %v, %v", session, s.Live(w.now), err)
+		}
+	}
 }

@@ -32,7 +32,9 @@ var messages = map[string]func() any{
 	"ChatRequest": as[abi.ChatRequest], "ChatResponse": as[abi.ChatResponse], "Usage": as[abi.Usage],
 	"EmbedRequest": as[abi.EmbedRequest], "EmbedResponse": as[abi.EmbedResponse], "Tool": as[abi.Tool],
 	"ToolAnnotations": as[abi.ToolAnnotations], "ToolList": as[abi.ToolList], "ToolCallParams": as[abi.ToolCallParams],
-	"ToolResult": as[abi.ToolResult],
+	"ToolResult": as[abi.ToolResult], "AgentCall": as[abi.AgentCall], "AgentResult": as[abi.AgentResult],
+	"AgentGrant": as[abi.AgentGrant], "AgentResource": as[abi.AgentResource], "AgentBudget": as[abi.AgentBudget],
+	"DelegateToken": as[abi.DelegateToken], "DelegatedToken": as[abi.DelegatedToken],
 }
 
 func as[T any]() any { return new(T) }
