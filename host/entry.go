@@ -181,6 +181,7 @@ type Ended struct {
 	Waiting []abi.Wait `json:"waiting,omitempty"`
 	Error   *abi.Error `json:"error,omitempty"`
 	Usage   abi.Usage  `json:"usage"`
+	Others  abi.Usage  `json:"others,omitzero"` // of Usage, what other agents used in tasks of their own
 	Calls   int64      `json:"calls"`
 	Fuel    int64      `json:"fuel,omitempty"` // that the agent's own guest used; its tools' is in Usage
 	Label   abi.Label  `json:"label"`          // the session's, after the turn

@@ -200,15 +200,15 @@ func TestEvidenceGolden(t *testing.T) {
 	r := &Request{
 		Principal: UID{"Run", "s/1"}, Action: UID{"Action", "hello.greet"}, Resource: UID{"Tool", "hello.greet"},
 		Context: map[string]any{"input": map[string]any{"$": []any{
-			Decimal("1.5"), time.UnixMilli(1), netip.MustParseAddr("::1"), UID{"User", "ann"}, &Shared{Value: true}, "x", -1,
+			Decimal("1.5"), time.UnixMilli(1), netip.MustParseAddr("::1"), UID{"User", "user1"}, &Shared{Value: true}, "x", -1,
 		}}},
-		Entities: []Entity{{UID: UID{"User", "ann"}, Parents: []UID{{"Tenant", "t"}}, Tags: map[string][]string{"dept": {"it"}}}},
+		Entities: []Entity{{UID: UID{"User", "user1"}, Parents: []UID{{"Tenant", "t"}}, Tags: map[string][]string{"dept": {"it"}}}},
 		Known:    &Known{Entities: []Entity{{UID: UID{"Run", "s/1"}, Attrs: map[string]any{"depth": int64(0)}}}},
 		Chain:    []Hop{{UID{"Run", "s/1"}, &Grants{Task: "t1", List: []Grant{{[]string{"observe"}, []UID{{"Tool", "x"}}}}}}, {UID{"Run", "s/0"}, nil}},
 	}
 	const want = `{"v":1,"p":["Run","s/1"],"a":["Action","hello.greet"],"r":["Tool","hello.greet"],` +
-		`"c":{"input":{"$$":[{"$d":"1.5"},{"$t":1},{"$ip":"::1"},{"$e":["User","ann"]},true,"x",-1]}},` +
-		`"e":[{"u":["User","ann"],"p":[["Tenant","t"]],"t":{"dept":["it"]}}],"k":[{"u":["Run","s/1"],"a":{"depth":0}}],` +
+		`"c":{"input":{"$$":[{"$d":"1.5"},{"$t":1},{"$ip":"::1"},{"$e":["User","user1"]},true,"x",-1]}},` +
+		`"e":[{"u":["User","user1"],"p":[["Tenant","t"]],"t":{"dept":["it"]}}],"k":[{"u":["Run","s/1"],"a":{"depth":0}}],` +
 		`"h":[{"p":["Run","s/1"],"g":{"t":"t1","l":[{"a":["observe"],"r":[["Tool","x"]]}]}},{"p":["Run","s/0"]}]}`
 	b, err := AppendEvidence(nil, r)
 	if err != nil || string(b) != want {
@@ -297,19 +297,19 @@ func FuzzReadEvidence(f *testing.F) {
 // typical is a request like those of a turn.
 func typical() *Request {
 	run, task, agent := UID{"Run", "01JQ4Z8N4M7Q0W6X2B3C4D5E6F/3/1"}, UID{"Task", "01JQ4Z8N4M7Q0W6X2B3C4D5E6G"}, UID{"Agent", "triage"}
-	module, user, tenant := UID{"Module", "sha256:" + strings.Repeat("ab", 32)}, UID{"User", "ann"}, UID{"Tenant", "default"}
+	module, user, tenant := UID{"Module", "sha256:" + strings.Repeat("ab", 32)}, UID{"User", "user1"}, UID{"Tenant", "default"}
 	known := &Known{Entities: []Entity{
 		{UID: run, Parents: []UID{agent, task}, Attrs: map[string]any{"agent": agent, "task": task, "module": module, "user": user, "depth": int64(0)}},
 		{UID: task, Attrs: map[string]any{"state": "active", "user": user, "restricted": false, "grants": []string{}}},
 		{UID: agent, Parents: []UID{tenant, {"Role", "writer"}}, Attrs: map[string]any{"module": module, "external": false}},
 		{UID: module, Attrs: map[string]any{"name": "loop", "version": "1.2.0"}},
-		{UID: user, Parents: []UID{tenant, {"Group", "staff"}}, Attrs: map[string]any{"name": "Ann"}},
+		{UID: user, Parents: []UID{tenant, {"Group", "staff"}}, Attrs: map[string]any{"name": "User One"}},
 		{UID: UID{"Group", "staff"}, Parents: []UID{tenant}},
 		{UID: tenant},
 		{UID: UID{"Role", "writer"}},
 	}}
 	flow := &Shared{Value: map[string]any{
-		"pc": int64(2), "control": int64(2), "data": int64(2), "isPublic": false, "readers": []string{"ann"}, "recipients": []string{},
+		"pc": int64(2), "control": int64(2), "data": int64(2), "isPublic": false, "readers": []string{"user1"}, "recipients": []string{},
 		"named": false, "sources": []string{"user", "file:workspace/a.md"},
 	}}
 	return &Request{

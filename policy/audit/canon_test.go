@@ -142,13 +142,13 @@ func TestCanonical(t *testing.T) {
 func TestCanonicalGolden(t *testing.T) {
 	r := policy.Record{
 		ID: "t1.1", Chain: "t1", N: 1, Hash: "sha256:not part of it", Time: time.Date(2026, 1, 2, 3, 4, 5, 600, time.UTC),
-		Kind: policy.RecordDecision, Tenant: "default", Who: []policy.Actor{{Run: "r", Agent: "a"}, {User: "ann"}},
+		Kind: policy.RecordDecision, Tenant: "default", Who: []policy.Actor{{Run: "r", Agent: "a"}, {User: "user1"}},
 		Action: "fileWrite", Resource: policy.UID{Type: "File", ID: "a/b.md"}, Evidence: []byte{1, 2, 3},
 		Decision: &policy.Decision{Allowed: true, Set: "sha256:00", Policies: []policy.Cause{{ID: "p", File: "f.cedar", Line: 3}}},
 	}
 	const want = `{"action":"fileWrite","chain":"t1","decision":{"allowed":true,"policies":[{"file":"f.cedar","id":"p","line":3}],"set":"sha256:00"},` +
 		`"evidence":"AQID","id":"t1.1","kind":"decision","n":1,"resource":{"id":"a/b.md","type":"File"},"tenant":"default",` +
-		`"time":"2026-01-02T03:04:05.0000006Z","who":[{"agent":"a","run":"r"},{"user":"ann"}]}`
+		`"time":"2026-01-02T03:04:05.0000006Z","who":[{"agent":"a","run":"r"},{"user":"user1"}]}`
 	if got := string(canonical(nil, &r)); got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}

@@ -43,7 +43,7 @@ func story(t *testing.T) []policy.Record {
 		write(&r)
 	}
 	allowed := record("task")
-	allowed.Labels = &abi.Label{Integrity: abi.Trusted, Readers: []string{"ann"}, Sources: []string{"user"}}
+	allowed.Labels = &abi.Label{Integrity: abi.Trusted, Readers: []string{"user1"}, Sources: []string{"user"}}
 	allowed.Evidence = []byte("sealed")
 	write(allowed)
 	denied := record("task")
@@ -66,7 +66,7 @@ func story(t *testing.T) []policy.Record {
 	failed.Who = slices.Insert(failed.Who, 1, policy.Actor{Run: "01JPARENT", Agent: "lead", Task: "above"})
 	write(failed)
 	outcome(failed, "unknown_outcome")
-	write(&policy.Record{Tenant: tenant, Chain: "task", Kind: policy.RecordTask, Code: "completed", Note: "the turn ended", Who: []policy.Actor{{Task: "task", User: "ann"}}})
+	write(&policy.Record{Tenant: tenant, Chain: "task", Kind: policy.RecordTask, Code: "completed", Note: "the turn ended", Who: []policy.Actor{{Task: "task", User: "user1"}}})
 	return collect(t, l.Search(t.Context(), Query{Tenant: tenant}))
 }
 

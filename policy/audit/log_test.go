@@ -66,7 +66,7 @@ func record(chain string) *policy.Record {
 		Tenant: tenant, Chain: chain, Kind: policy.RecordDecision, Session: "01JSESSION", Turn: 1, Path: "1/2",
 		Who: []policy.Actor{
 			{Run: "01JRUN", Agent: "triage", Module: "sha256:" + strings.Repeat("ab", 32), Task: chain},
-			{User: "ann"},
+			{User: "user1"},
 		},
 		Call: "file_write", Action: "fileWrite", Resource: policy.UID{Type: "File", ID: "workspace/a.md"},
 		Kinds: []string{"effect"}, Args: "hmac-sha256:" + strings.Repeat("cd", 32), Model: "main",

@@ -31,7 +31,7 @@ func world(t *testing.T) (*Log, []policy.Record) {
 			Tenant: tenant, Chain: pick("t1", "t2", "people"), Session: pick("s1", "s2", ""), Call: pick("file_read", "model_chat"),
 			Action: pick("fileRead", "fileWrite", ""), Resource: policy.UID{Type: pick("File", "Model"), ID: pick("x", "y\"")},
 			Kind: policy.RecordKind(pick("decision", "outcome")),
-			Who:  []policy.Actor{{Agent: pick("triage", "writer"), Task: pick("t1", "t2", "t3")}, {User: pick("ann", "ben")}},
+			Who:  []policy.Actor{{Agent: pick("triage", "writer"), Task: pick("t1", "t2", "t3")}, {User: pick("user1", "ben")}},
 		}
 		if rnd.IntN(3) > 0 {
 			r.Decision = &policy.Decision{Allowed: rnd.IntN(2) == 0, Set: "sha256:00"}
@@ -89,9 +89,9 @@ func TestSearch(t *testing.T) {
 			return r.Chain == "t2" && !r.Time.Before(third) && r.Who[0].Agent == "writer"
 		}},
 		"much": {
-			Query{Session: "s2", User: "ann", Kind: policy.RecordDecision, Decision: Denied, Until: seventh},
+			Query{Session: "s2", User: "user1", Kind: policy.RecordDecision, Decision: Denied, Until: seventh},
 			func(r policy.Record) bool {
-				return r.Session == "s2" && r.Who[1].User == "ann" && r.Kind == policy.RecordDecision && r.Decision != nil && !r.Decision.Allowed && r.Time.Before(seventh)
+				return r.Session == "s2" && r.Who[1].User == "user1" && r.Kind == policy.RecordDecision && r.Decision != nil && !r.Decision.Allowed && r.Time.Before(seventh)
 			},
 		},
 	} {

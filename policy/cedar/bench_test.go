@@ -95,7 +95,7 @@ func manyRequests(n, links int) []*policy.Request {
 		set := fmt.Sprintf("s%d", r.IntN(benchSources))
 		name := fmt.Sprintf("%s.t%d", set, r.IntN(benchTools))
 		resource := policy.Entity{UID: u("Tool", name), Parents: []policy.UID{u("ToolSet", set)}, Attrs: map[string]any{"source": set, "readOnly": false}}
-		q := handed(name, resource, base(map[string]any{"input": map[string]any{"to": "ann@example.com"}}))
+		q := handed(name, resource, base(map[string]any{"input": map[string]any{"to": "user1@example.com"}}))
 		q.Chain = q.Chain[:links]
 		for j := range q.Known.Entities {
 			e := &q.Known.Entities[j]
@@ -184,7 +184,7 @@ func BenchmarkInput(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	arguments := []byte(`{"to": "ann@example.com", "amount7": 12, "tags": ["a", "b"], "more": {"x": [1, 2, 3]}}`)
+	arguments := []byte(`{"to": "user1@example.com", "amount7": 12, "tags": ["a", "b"], "more": {"x": [1, 2, 3]}}`)
 	b.ReportAllocs()
 	for b.Loop() {
 		if _, err := set.Input("s0.t7", arguments); err != nil {

@@ -134,7 +134,7 @@ func TestCasesThatFail(t *testing.T) {
 		{"expires", with(func(c *Case) { c.Task.Expires = "soon" }), `the case cannot be read: task.expires is "soon", but a time such as`},
 		{"grant", with(func(c *Case) { c.Task.Grants = []CaseGrant{{Resources: []string{"docs"}}} }), `the case cannot be read: task.grants: "docs" needs its type; write Type::docs`},
 		{"granted", with(func(c *Case) { c.Context = raw("granted", `true`) }), `the case cannot be read: context.granted follows from the grants of the tasks; leave it out`},
-		{"approved", Case{Action: "readAudit", Approved: "ann", Expect: "deny"}, `the case cannot be read: readAudit takes no approval; leave approved out`},
+		{"approved", Case{Action: "readAudit", Approved: "user1", Expect: "deny"}, `the case cannot be read: readAudit takes no approval; leave approved out`},
 		{"address", Case{Action: "httpGet", Context: raw("ip", `"here"`), Expect: "deny"}, `the case cannot be read: context.ip is "here", but an address such as 93.184.216.34 is needed`},
 		{"decimal", Case{Action: "shop.order", Context: raw("input", `{"total": 1.23456}`), Expect: "deny"}, `the case cannot be read: context.input.total is 1.23456, but a number with up to four digits after the point is needed`},
 	} {

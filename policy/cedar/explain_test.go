@@ -100,20 +100,20 @@ func explained(t *testing.T) []struct {
 		c    Case
 	}{
 		{"permitted", office, Case{Agent: "triage", Action: "jira.get_issue", Resource: "jira/OPS"}},
-		{"permitted by a condition", office, Case{User: "ann", Action: "memoryRead", Resource: "m"}},
+		{"permitted by a condition", office, Case{User: "user1", Action: "memoryRead", Resource: "m"}},
 		{"permitted in a chain", office, Case{Agent: "triage", ActsFor: []CaseHop{{Agent: "triage", Task: &granting}}, Task: granting, Action: "jira.create_issue", Resource: "jira/OPS", Context: raw(`{"input": {"project": "OPS", "summary": "x", "watchers": []}}`)}},
 		{"forbidden by nested conditions, and a person may approve", office, Case{Agent: "triage", Task: granting, Action: "jira.create_issue", Resource: "jira/OPS", Context: raw("{" + untrusted + "}")}},
 		{"approved for other arguments", office, Case{Agent: "triage", Task: granting, Approved: "user", Action: "jira.create_issue", Resource: "jira/OPS", Context: raw("{" + untrusted + `, "approval": {"digest": "sha256:other"}}`)}},
-		{"forbidden twice", office, Case{User: "ann", Action: "memoryWrite", Resource: "m", Attrs: raw(`{"tier": "semantic"}`), Context: raw(`{"flow": {"pc": 1, "data": 0}}`)}},
+		{"forbidden twice", office, Case{User: "user1", Action: "memoryWrite", Resource: "m", Attrs: raw(`{"tier": "semantic"}`), Context: raw(`{"flow": {"pc": 1, "data": 0}}`)}},
 		{"at the instant of expiry", office, Case{Agent: "triage", Task: CaseTask{Expires: "0s"}, Action: "jira.get_issue", Resource: "jira/OPS"}},
-		{"nothing permits, one comes near", office, Case{Agent: "payments", User: "ann", Action: "bank.send_money", Resource: "bank/main", Context: raw(`{"input": {"recipient": "GB1", "amountCents": 10001}}`)}},
+		{"nothing permits, one comes near", office, Case{Agent: "payments", User: "user1", Action: "bank.send_money", Resource: "bank/main", Context: raw(`{"input": {"recipient": "GB1", "amountCents": 10001}}`)}},
 		{"nothing permits, and nothing is about it", office, Case{Agent: "payments", Action: "jira.delete_issue", Resource: "jira/OPS"}},
 		{"an ancestor is not permitted", office, Case{Agent: "triage", ActsFor: []CaseHop{{Agent: "writer"}}, Action: "jira.get_issue", Resource: "jira/OPS"}},
 		{"outside the grants", office, Case{Agent: "triage", Task: granting, Action: "jira.get_issue", Resource: "jira/OPS"}},
 		{"granted nothing", office, Case{Agent: "triage", Task: CaseTask{ID: "t1", Grants: []CaseGrant{}}, Action: "jira.get_issue", Resource: "jira/OPS"}},
 		{"not to be evaluated", absent, Case{Action: "callModel", Context: raw(`{"left": {"tokens": 2, "calls": 1, "usdMicros": 1}}`)}},
-		{"a person by claims", office, Case{User: "ann", Groups: []string{"admins"}, Claims: map[string][]string{"mfa": {"no"}}, Action: "readAudit"}},
-		{"a forbidden person", office, Case{User: "ann", Action: "openTask", Resource: "triage", Context: raw(`{"expiresAt": "48h", "restricted": true}`)}},
+		{"a person by claims", office, Case{User: "user1", Groups: []string{"admins"}, Claims: map[string][]string{"mfa": {"no"}}, Action: "readAudit"}},
+		{"a forbidden person", office, Case{User: "user1", Action: "openTask", Resource: "triage", Context: raw(`{"expiresAt": "48h", "restricted": true}`)}},
 		{"long values", office, Case{Agent: "browser", Roles: []string{"web-reader"}, Action: "resolveName", Resource: long + ":443"}},
 	}
 }

@@ -38,25 +38,25 @@ func TestStarterPeople(t *testing.T) {
 		request *policy.Request
 		by      string
 	}{
-		{"see an agent", wish("ann", "readAgent", binding(false), asked(nil)), "people-use-agents"},
-		{"use an agent", wish("ann", "invokeAgent", binding(false), asked(nil)), "people-use-agents"},
-		{"open a task", wish("ann", "openTask", binding(false), opening(false)), "people-open-tasks"},
-		{"open a task elsewhere with grants", wish("ann", "openTask", binding(true), opening(true)), "people-open-tasks"},
-		{"open a task elsewhere without", wish("ann", "openTask", binding(true), opening(false)), ""},
-		{"own session", wish("ann", "readSession", session("ann"), asked(nil)), "owners-use-their-sessions"},
-		{"go on", wish("ann", "continueSession", session("ann"), asked(nil)), "owners-use-their-sessions"},
-		{"fork", wish("ann", "forkSession", session("ann"), asked(nil)), "owners-use-their-sessions"},
-		{"erase", wish("ann", "eraseSession", session("ann"), asked(nil)), "owners-use-their-sessions"},
-		{"another's session", wish("ann", "readSession", session("bob"), asked(nil)), ""},
-		{"go on with another's", wish("ann", "continueSession", session("bob"), asked(nil)), ""},
-		{"an operator, another's session", wish("ann", "readSession", session("bob"), asked(nil), "operators"), ""},
-		{"import a session", wish("ann", "importSession", binding(false), asked(nil)), ""},
-		{"own task", wish("ann", "readTask", task("ann"), asked(nil)), "owners-use-their-tasks"},
-		{"end it", wish("ann", "endTask", task("ann"), asked(nil)), "owners-use-their-tasks"},
-		{"another's task", wish("bob", "endTask", task("ann"), asked(nil)), ""},
-		{"administer", wish("ann", "readAudit", host(), asked(nil)), ""},
-		{"an operator", wish("ann", "createKey", host(), asked(nil), "staff", "operators"), "operators-administer"},
-		{"on the machine", wish("ann", "reloadHost", host(), local), "the-machine-administers"},
+		{"see an agent", wish("user1", "readAgent", binding(false), asked(nil)), "people-use-agents"},
+		{"use an agent", wish("user1", "invokeAgent", binding(false), asked(nil)), "people-use-agents"},
+		{"open a task", wish("user1", "openTask", binding(false), opening(false)), "people-open-tasks"},
+		{"open a task elsewhere with grants", wish("user1", "openTask", binding(true), opening(true)), "people-open-tasks"},
+		{"open a task elsewhere without", wish("user1", "openTask", binding(true), opening(false)), ""},
+		{"own session", wish("user1", "readSession", session("user1"), asked(nil)), "owners-use-their-sessions"},
+		{"go on", wish("user1", "continueSession", session("user1"), asked(nil)), "owners-use-their-sessions"},
+		{"fork", wish("user1", "forkSession", session("user1"), asked(nil)), "owners-use-their-sessions"},
+		{"erase", wish("user1", "eraseSession", session("user1"), asked(nil)), "owners-use-their-sessions"},
+		{"another's session", wish("user1", "readSession", session("user2"), asked(nil)), ""},
+		{"go on with another's", wish("user1", "continueSession", session("user2"), asked(nil)), ""},
+		{"an operator, another's session", wish("user1", "readSession", session("user2"), asked(nil), "operators"), ""},
+		{"import a session", wish("user1", "importSession", binding(false), asked(nil)), ""},
+		{"own task", wish("user1", "readTask", task("user1"), asked(nil)), "owners-use-their-tasks"},
+		{"end it", wish("user1", "endTask", task("user1"), asked(nil)), "owners-use-their-tasks"},
+		{"another's task", wish("user2", "endTask", task("user1"), asked(nil)), ""},
+		{"administer", wish("user1", "readAudit", host(), asked(nil)), ""},
+		{"an operator", wish("user1", "createKey", host(), asked(nil), "staff", "operators"), "operators-administer"},
+		{"on the machine", wish("user1", "reloadHost", host(), local), "the-machine-administers"},
 	}
 	engine := New(starterSet(t))
 	for _, tt := range tests {
@@ -75,7 +75,7 @@ func TestStarterPeople(t *testing.T) {
 // Claims are tags, which policies may test.
 func TestTags(t *testing.T) {
 	engine := New(compile(t, `@id("red") permit (principal is User, action == Action::"readAgent", resource) when { principal.hasTag("team") && principal.getTag("team").contains("red") };`))
-	r := wish("ann", "readAgent", binding(false), asked(nil))
+	r := wish("user1", "readAgent", binding(false), asked(nil))
 	if d := engine.Authorize(t.Context(), r); !d.Allowed {
 		t.Errorf("%+v", d)
 	}

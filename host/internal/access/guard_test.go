@@ -130,13 +130,13 @@ func TestWhatPoliciesSee(t *testing.T) {
 	}
 	for condition, want := range map[string]bool{
 		`principal in Group::"staff"`:      true,
-		`principal in Group::"team-1"`:     false, // that is what the configuration says of owners
+		`principal in Group::"team-user1"`: false, // that is what the configuration says of owners
 		`principal in Tenant::"home"`:      true,
 		`Group::"staff" in Tenant::"home"`: true,
 		`principal.hasTag("department")`:   true,
 		`principal.hasTag("department") && principal.getTag("department").contains("sales")`: true,
 		`principal.hasTag("department") && principal.getTag("department").contains("law")`:   false,
-		`resource.owner in Group::"team-1"`:                                                  false, // the caller is the owner
+		`resource.owner in Group::"team-user1"`:                                              false, // the caller is the owner
 		`resource.owner == principal`:                                                        true,
 		`resource.agent in Role::"helper"`:                                                   true,
 		`resource.agent.module.name == "builtin:loop"`:                                       true,
@@ -171,7 +171,7 @@ func TestWhatPoliciesSee(t *testing.T) {
 		`resource in Task::"T1" && resource has parent`:                                            true,
 		`resource.state == "active" && resource has expiresAt && resource.expiresAt > context.now`: true,
 		`resource.restricted && resource.grants.contains("observe")`:                               true,
-		`resource.user in Group::"team-1"`:                                                         true,
+		`resource.user in Group::"team-user1"`:                                                     true,
 		`resource.user == principal`:                                                               false,
 		`resource has parent && resource.parent.state == "cancelled"`:                              false,
 		`resource in Task::"T3"`:                                                                   false,
@@ -236,8 +236,11 @@ func (s slowly) Await(ctx context.Context, c host.Caller, id string, n int) (hos
 	return s.sessions.Await(ctx, c, id, n)
 }
 
-// TestFollowing: other policies and a key that is revoked end what a caller follows, and
-// so does neither within moments.
+const staffOnly = `
+@id("staff") forbid (principal, action, resource) unless { principal in Group::"staff" };`
+
+// TestFollowing: other policies, other groups and a key that is revoked end what a caller
+// follows, and so does none of them within moments.
 func TestFollowing(t *testing.T) {
 	for name, tc := range map[string]struct {
 		change func(w *world)
@@ -249,10 +252,11 @@ func TestFollowing(t *testing.T) {
 		"other policies": {func(w *world) { w.engine.Replace(compiled(t, ""), nil) }, 3 * time.Second, 1, host.ErrNotFound},
 		"moments":        {func(w *world) { w.engine.Replace(compiled(t, ""), nil) }, time.Second, 3, ""},
 		"the clock":      {func(w *world) { w.engine.Replace(compiled(t, ""), nil) }, -time.Hour, 1, host.ErrNotFound},
+		"other groups":   {func(w *world) { w.groups = nil }, 3 * time.Second, 1, host.ErrNotFound},
 		"the key":        {func(w *world) { w.over = host.Errorf(host.ErrUnauthorized, "revoked") }, time.Minute, 1, host.ErrUnauthorized},
 	} {
 		t.Run(name, func(t *testing.T) {
-			w := newWorld(t, owners)
+			w := newWorld(t, owners+staffOnly)
 			inner := slowly{sessions{w}, func(i int) {
 				if i == 1 {
 					tc.change(w)
@@ -266,8 +270,8 @@ func TestFollowing(t *testing.T) {
 			if denied := contains(w.decided("Sessions.Events"), " no"); denied != (tc.code != "") {
 				t.Errorf("on record: %v", w.decided("Sessions.Events"))
 			}
-			w.engine.Replace(compiled(t, owners), nil)
-			w.over = nil
+			w.engine.Replace(compiled(t, owners+staffOnly), nil)
+			w.over, w.groups = nil, user1.Groups
 			turn, err := w.guard.Sessions(inner).Await(t.Context(), user1, "S1", 1)
 			if host.CodeOf(err) != tc.code || (err == nil) != (turn.Number == 1) {
 				t.Errorf("await: %v, %v", turn, err)

@@ -41,7 +41,7 @@ type world struct {
 	broken  error    // of the audit
 	over    error    // of what the caller proved who they are with
 	empty   bool     // the services hold nothing
-	groups  []string // of user1, by the configuration of now
+	groups  []string // of callers, by the configuration of now
 }
 
 func newWorld(t *testing.T, policies string) *world {
@@ -54,7 +54,7 @@ func newWorld(t *testing.T, policies string) *world {
 			return &host.Agent{Name: name, Plugin: "builtin:loop", Module: "sha256:00", Roles: []string{"helper"}}, !w.empty
 		},
 		Groups: func(c host.Caller) []string {
-			if c.User == user1.User {
+			if c.Via != "" { // a caller
 				return w.groups
 			}
 			return []string{"team-" + c.User}

@@ -53,8 +53,11 @@ func TestBucketsAreSeparate(t *testing.T) {
 	clock := time.Date(2030, 1, 1, 12, 0, 0, 0, time.UTC)
 	r := newRates(Limits{Rate: 1, Burst: 1}, func() time.Time { return clock })
 	for _, c := range []host.Caller{
-		{Tenant: "home", User: "user1", Key: "k1"}, {Tenant: "home", User: "user1", Key: "k2"}, {Tenant: "home", User: "user1"},
-		{Tenant: "home", User: "user2"}, {Tenant: "other", User: "user1"},
+		{Tenant: "home", User: "user1", Key: "k1"},
+		{Tenant: "home", User: "user1", Key: "k2"},
+		{Tenant: "home", User: "user1"},
+		{Tenant: "home", User: "user2"},
+		{Tenant: "other", User: "user1"},
 	} {
 		if err := r.take(c); err != nil {
 			t.Errorf("%+v: the first request: %v", c, err)

@@ -48,9 +48,9 @@ func TestAuditSearch(t *testing.T) {
 		{"a session", host.AuditFilter{Session: "S2"}, ids[3:6]},
 		{"a task", host.AuditFilter{Task: "task-S1"}, []string{ids[0], ids[1], ids[2], ids[6]}},
 		{"denials", host.AuditFilter{Denied: true}, []string{ids[2], ids[5]}},
-		{"an action of a user", host.AuditFilter{Action: "fileRead", User: "ann", Agent: "triage"}, []string{ids[0], ids[1], ids[3], ids[4]}},
+		{"an action of a user", host.AuditFilter{Action: "fileRead", User: "user1", Agent: "triage"}, []string{ids[0], ids[1], ids[3], ids[4]}},
 		{"outcomes", host.AuditFilter{Kind: policy.RecordOutcome}, ids[6:]},
-		{"nobody", host.AuditFilter{User: "bob"}, nil},
+		{"nobody", host.AuditFilter{User: "user2"}, nil},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			var got []string
@@ -58,7 +58,7 @@ func TestAuditSearch(t *testing.T) {
 			f := tc.filter
 			f.Limit = 2
 			for {
-				page, next, err := a.Search(t.Context(), ann, f)
+				page, next, err := a.Search(t.Context(), user1, f)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -79,16 +79,16 @@ func TestAuditSearch(t *testing.T) {
 			}
 		})
 	}
-	if _, _, err := a.Search(t.Context(), ann, host.AuditFilter{After: "task-S9.1"}); host.CodeOf(err) != host.ErrInvalid {
+	if _, _, err := a.Search(t.Context(), user1, host.AuditFilter{After: "task-S9.1"}); host.CodeOf(err) != host.ErrInvalid {
 		t.Errorf("after a record that is not there: %v", err)
 	}
 	for _, id := range []string{ids[0], "task-S1.99", "x", ""} {
-		r, err := a.Record(t.Context(), ann, id)
+		r, err := a.Record(t.Context(), user1, id)
 		if id == ids[0] && (err != nil || r.ID != id) || id != ids[0] && host.CodeOf(err) != host.ErrNotFound {
 			t.Errorf("record %q: %+v, %v", id, r.ID, err)
 		}
 	}
-	if _, err := a.Record(t.Context(), host.Caller{Tenant: "other", User: "ann"}, ids[1]); host.CodeOf(err) != host.ErrNotFound {
+	if _, err := a.Record(t.Context(), host.Caller{Tenant: "other", User: "user1"}, ids[1]); host.CodeOf(err) != host.ErrNotFound {
 		t.Errorf("a record of another tenant: %v", err)
 	}
 }
@@ -100,7 +100,7 @@ func TestAuditTail(t *testing.T) {
 	defer cancel()
 	var got []string
 	more := ""
-	for r, err := range o.audits().Tail(ctx, ann, host.AuditFilter{After: ids[1], Session: "S2", Action: "fileRead"}) {
+	for r, err := range o.audits().Tail(ctx, user1, host.AuditFilter{After: ids[1], Session: "S2", Action: "fileRead"}) {
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -116,7 +116,7 @@ func TestAuditTail(t *testing.T) {
 	if diff := cmp.Diff([]string{ids[3], ids[4], more}, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
-	for _, err := range o.audits().Tail(t.Context(), ann, host.AuditFilter{After: "gone.1"}) {
+	for _, err := range o.audits().Tail(t.Context(), user1, host.AuditFilter{After: "gone.1"}) {
 		if host.CodeOf(err) != host.ErrInvalid {
 			t.Errorf("after a record that is not there: %v", err)
 		}
@@ -139,7 +139,7 @@ func TestAuditExport(t *testing.T) {
 		},
 	} {
 		var b bytes.Buffer
-		if err := o.audits().Export(t.Context(), ann, host.AuditFilter{Session: "S2"}, format, &b); err != nil {
+		if err := o.audits().Export(t.Context(), user1, host.AuditFilter{Session: "S2"}, format, &b); err != nil {
 			t.Fatal(err)
 		}
 		if got := records(t, b.Bytes()); got != 3 {
@@ -150,7 +150,7 @@ func TestAuditExport(t *testing.T) {
 		}
 	}
 	var b bytes.Buffer
-	if err := o.audits().Export(t.Context(), ann, host.AuditFilter{}, "xml", &b); host.CodeOf(err) != host.ErrInvalid || b.Len() > 0 {
+	if err := o.audits().Export(t.Context(), user1, host.AuditFilter{}, "xml", &b); host.CodeOf(err) != host.ErrInvalid || b.Len() > 0 {
 		t.Errorf("xml: %v, %d bytes", err, b.Len())
 	}
 }
@@ -171,20 +171,20 @@ func TestAuditVerify(t *testing.T) {
 	o := newOffice(t)
 	a := o.audits()
 	a.kept = filepath.Join(t.TempDir(), "checkpoint")
-	if _, err := a.Checkpoint(t.Context(), ann); host.CodeOf(err) != host.ErrNotFound {
+	if _, err := a.Checkpoint(t.Context(), user1); host.CodeOf(err) != host.ErrNotFound {
 		t.Errorf("before anything is signed: %v", err)
 	}
 	ids := o.fill()
 	if err := o.log.Integrate(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	signed, err := a.Checkpoint(t.Context(), ann)
+	signed, err := a.Checkpoint(t.Context(), user1)
 	if err != nil {
 		t.Fatal(err)
 	}
 	good := func(name, checkpoint string) {
 		t.Helper()
-		got, err := a.Verify(t.Context(), ann, checkpoint)
+		got, err := a.Verify(t.Context(), user1, checkpoint)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -198,13 +198,13 @@ func TestAuditVerify(t *testing.T) {
 	}
 	good("with its own checkpoint", "")
 	good("with a given one", signed)
-	if _, err := a.Verify(t.Context(), ann, "nonsense"); host.CodeOf(err) != host.ErrInvalid {
+	if _, err := a.Verify(t.Context(), user1, "nonsense"); host.CodeOf(err) != host.ErrInvalid {
 		t.Errorf("with nonsense: %v", err)
 	}
 	if err := os.WriteFile(a.kept, []byte("nonsense"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	got, err := a.Verify(t.Context(), ann, "")
+	got, err := a.Verify(t.Context(), user1, "")
 	if err != nil || got.OK || len(got.Problems) != 1 || !strings.Contains(got.Problems[0], a.kept) {
 		t.Errorf("with a file that cannot be used: %+v, %v", got, err)
 	}
@@ -222,11 +222,11 @@ func TestVerifyFindsRestoredStore(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	later, err := ahead.audits().Checkpoint(t.Context(), ann)
+	later, err := ahead.audits().Checkpoint(t.Context(), user1)
 	if err != nil {
 		t.Fatal(err)
 	}
-	got, err := o.audits().Verify(t.Context(), ann, later)
+	got, err := o.audits().Verify(t.Context(), user1, later)
 	if err != nil || got.OK || len(got.Problems) == 0 {
 		t.Errorf("%+v, %v", got, err)
 	}
@@ -235,7 +235,7 @@ func TestVerifyFindsRestoredStore(t *testing.T) {
 // recent asks for decisions as the host does.
 func (o *office) recent(f host.DecisionFilter, get func(context.Context, host.Caller, string) (host.Session, error)) []host.DecisionRecord {
 	o.t.Helper()
-	out, err := o.policies.Past.recent(o.t.Context(), ann, f, o.engine.Set(), get)
+	out, err := o.policies.Past.recent(o.t.Context(), user1, f, o.engine.Set(), get)
 	if err != nil {
 		o.t.Fatal(err)
 	}
@@ -247,7 +247,7 @@ func TestRecentDecisions(t *testing.T) {
 	o.fill()
 	o.write(policy.Record{ // what a person asked about a session is no call
 		Chain: "people-1", Kind: policy.RecordDecision, Session: "S1", Action: "readSession", Decision: &policy.Decision{},
-		Who: []policy.Actor{{User: "ann"}},
+		Who: []policy.Actor{{User: "user1"}},
 	})
 	if err := o.journals.Erase(t.Context(), host.DefaultTenant, "S1"); err != nil {
 		t.Fatal(err)
@@ -260,7 +260,7 @@ func TestRecentDecisions(t *testing.T) {
 		}
 		return host.Session{ID: id, Owner: c.User}, nil
 	}
-	seen := o.recent(host.DecisionFilter{Visible: func(s *host.Session) bool { return s.Owner == "ann" }}, get)
+	seen := o.recent(host.DecisionFilter{Visible: func(s *host.Session) bool { return s.Owner == "user1" }}, get)
 	if diff := cmp.Diff(map[string]int{"S1": 1, "S2": 1}, asked); diff != "" {
 		t.Errorf("sessions looked up (-want +got):\n%s", diff)
 	}

@@ -1,6 +1,7 @@
 package app_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"io"
 	"maps"
@@ -124,10 +125,41 @@ func TestInstancesOfDeadTasksDoNothing(t *testing.T) {
 	})
 	l.want(http.StatusOK, http.MethodDelete, "/v1/tasks/"+cancelled.Task, nil)
 	l.still(cancelled, host.TaskCancelled, host.TurnCancelled)
+	l.stopsAtOnce(cancelled)
 
 	var expired host.Turn
 	l.post(http.MethodPost, "/v1/agents/naughty/invocations", map[string]any{"content": "call", "task": map[string]any{"expires_in": 2}}, &expired)
 	l.still(expired, host.TaskExpired, host.TurnFailed)
+}
+
+// stopsAtOnce demands that a cancelled guest, which goes on calling for as long as it may
+// live after that, was allowed nothing but the call that was under way.
+func (l *live) stopsAtOnce(turn host.Turn) {
+	l.t.Helper()
+	before, after, cancelled := 0, 0, false
+	for from := uint64(1); from > 0; {
+		var page struct {
+			Records []host.Record
+			Next    uint64
+		}
+		l.post(http.MethodGet, fmt.Sprintf("/v1/sessions/%s/journal?limit=1000&from=%d", turn.Session, from), nil, &page)
+		for _, e := range page.Records {
+			var in host.Intent
+			switch {
+			case e.Kind == host.EntryCancel:
+				cancelled = true
+			case e.Kind != host.EntryIntent || json.Unmarshal(e.Body, &in) != nil || !in.Decision.Allowed:
+			case cancelled:
+				after++
+			default:
+				before++
+			}
+		}
+		from = page.Next
+	}
+	if !cancelled || before == 0 || after > 1 {
+		l.t.Errorf("%d calls were allowed before it was cancelled, and %d after that (cancelled: %v)", before, after, cancelled)
+	}
 }
 
 // still demands that a turn is over and nothing of its session moves.

@@ -37,14 +37,14 @@ func TestDelegate(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			var made host.TaskCall
 			d := delegation{call: func(_ context.Context, c host.Caller, task string, call host.TaskCall) (json.RawMessage, error) {
-				if c.User != "ann" || task != "T1" {
+				if c.User != "user1" || task != "T1" {
 					t.Errorf("called as %s in %s", c.User, task)
 				}
 				made = call
 				b, err := json.Marshal(tc.result)
 				return b, errors.Join(err, tc.err)
 			}}
-			token, until, err := d.Delegate(t.Context(), ann, "T1", "https://b.example.com")
+			token, until, err := d.Delegate(t.Context(), user1, "T1", "https://b.example.com")
 			if made.Name != abi.CallDelegateToken || string(made.Request) != `{"audience":"https://b.example.com"}` {
 				t.Errorf("the call is %s %s", made.Name, made.Request)
 			}

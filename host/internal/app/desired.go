@@ -53,8 +53,9 @@ func (h *Host) prepare(ctx context.Context, cfg *config.Config) (*desired, error
 	if d.tools, d.engines, err = h.plugins.sources(ctx, cfg); err != nil {
 		errs = append(errs, err)
 	}
-	if d.rules, err = loadRules(cfg, h.actions(ctx, d)); err != nil {
-		errs = append(errs, err)
+	actions, dumb := h.actions(ctx, d)
+	if d.rules, err = loadRules(cfg, actions); err != nil {
+		errs = append(errs, err, dumb) // it may be why a policy names what is not there
 	}
 	for _, name := range slices.Sorted(maps.Keys(cfg.Agents)) {
 		if d.agents[name], err = h.plugins.agent(ctx, cfg, name); err != nil {
@@ -65,12 +66,12 @@ func (h *Host) prepare(ctx context.Context, cfg *config.Config) (*desired, error
 }
 
 // actions are those of the tools of a configuration that is made ready. A tool that cannot
-// describe itself has none, so that nobody can call it; the log says why.
-func (h *Host) actions(ctx context.Context, d *desired) []cedar.Action {
+// describe itself has none, so that nobody can call it; the error says why, as does the log.
+func (h *Host) actions(ctx context.Context, d *desired) ([]cedar.Action, error) {
 	h.engines.next.Store(&d.engines)
 	defer h.engines.next.Store(nil)
-	tools, _ := h.catalog.Declared(ctx, d.tools)
-	return actionsOf(tools)
+	tools, err := h.catalog.Declared(ctx, d.tools)
+	return actionsOf(tools), err
 }
 
 // agentPlugin finds the plugin of an agent, which has none where it is a program elsewhere.

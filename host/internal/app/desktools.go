@@ -33,7 +33,7 @@ type desk struct {
 func newDesk(cfg *config.Config) *desk {
 	cache := cacheOf(cfg.Data)
 	m := &looseModules{cfg: cfg, put: map[registry.Digest][]byte{}}
-	d := &desk{config: cfg, modules: m, plugins: &shelf{registry: m, known: map[string]plugin{}}}
+	d := &desk{config: cfg, modules: m, plugins: &shelf{registry: m, known: map[string]plugin{}, own: map[string]plugin{}}}
 	d.engines = &engines{
 		options: runtime.Options{CacheDir: cache, MemoryLimit: memoryOf(cfg), Imports: imports()},
 		fetch:   func(ctx context.Context, digest string) ([]byte, error) { return m.Bytes(ctx, registry.Digest(digest)) },

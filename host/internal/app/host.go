@@ -90,7 +90,7 @@ func Open(ctx context.Context, cfg *config.Config, opt Options) (*Host, error) {
 	if opt.Activity != nil {
 		h.activity = newActivity(h, opt.Activity)
 	}
-	for _, step := range []func(context.Context, *config.Config) error{h.openStore, h.openAudit, h.openRuntime, h.openNotices, h.openParts, h.settle, h.apply} {
+	for _, step := range []func(context.Context, *config.Config) error{h.openStore, h.openAudit, h.openRuntime, h.openNotices, h.openParts, h.apply} {
 		if err := step(ctx, cfg); err != nil {
 			return nil, errors.Join(err, h.Close(ctx))
 		}
@@ -131,7 +131,7 @@ func (h *Host) openStore(ctx context.Context, cfg *config.Config) error {
 	h.registry, err = registry.New(registry.Options{
 		Dir: filepath.Join(cfg.Data, "modules"), Store: h.store, Tenant: host.DefaultTenant, Now: h.opt.Now,
 	})
-	h.plugins = &shelf{registry: h.registry, known: map[string]plugin{}}
+	h.plugins = &shelf{registry: h.registry, known: map[string]plugin{}, own: map[string]plugin{}}
 	return err
 }
 
@@ -261,16 +261,11 @@ func private(tenant, id string) [][]byte {
 // maxQueue bounds the events that wait in one session.
 const maxQueue = 256
 
-// settle brings a change of the policies' folder to its end that a crash cut off.
-func (h *Host) settle(_ context.Context, cfg *config.Config) error {
-	return settlePolicies(cfg.Policies)
-}
-
 // apply makes a configuration what the host does, whole or not at all.
 func (h *Host) apply(ctx context.Context, cfg *config.Config) error {
 	h.reload.Lock()
 	defer h.reload.Unlock()
-	if err := settlePolicies(cfg.Policies); err != nil { // half of a change is what nobody wanted
+	if err := settlePolicies(cfg.Policies); err != nil { // of a change that a crash cut off
 		return err
 	}
 	return h.become(ctx, cfg)
@@ -322,6 +317,9 @@ func (h *Host) Close(ctx context.Context) error {
 	}
 	if h.audit != nil { // what waits in memory would be lost
 		errs = append(errs, h.audit.Integrate(ctx))
+		if d := h.desired.Load(); d != nil {
+			h.publishNewer(ctx, checkpointFile(d.config), nil)
+		}
 	}
 	if h.engines != nil {
 		errs = append(errs, h.engines.Close(ctx))

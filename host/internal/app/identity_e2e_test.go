@@ -105,9 +105,9 @@ func (l *live) names(path, list, field string) []string {
 // and touch what is theirs, and for them there is nothing else.
 func TestPeopleSeeTheirOwn(t *testing.T) {
 	l, i := issued(t)
-	ann := l.as(i.token(t, "ann", l.clock.now(), map[string]any{"department": "biology", "roles": []string{"curators"}}))
-	bob := l.as(i.token(t, "bob", l.clock.now(), map[string]any{"department": []string{"law", "history"}}))
-	for who, want := range map[*live][]string{ann: {"curator", "librarian", "scout"}, bob: {"curator", "scout"}} {
+	user1 := l.as(i.token(t, "user1", l.clock.now(), map[string]any{"department": "biology", "roles": []string{"curators"}}))
+	user2 := l.as(i.token(t, "user2", l.clock.now(), map[string]any{"department": []string{"law", "history"}}))
+	for who, want := range map[*live][]string{user1: {"curator", "librarian", "scout"}, user2: {"curator", "scout"}} {
 		if diff := cmp.Diff(want, who.names("/v1/agents", "agents", "name")); diff != "" {
 			t.Errorf("agents (-want +got):\n%s", diff)
 		}
@@ -116,12 +116,12 @@ func TestPeopleSeeTheirOwn(t *testing.T) {
 		}
 	}
 	question := map[string]string{"content": "What is a vespiary?"}
-	bob.want(http.StatusNotFound, http.MethodPost, "/v1/agents/librarian/invocations", question)
-	bob.want(http.StatusForbidden, http.MethodPost, "/v1/tasks", map[string]any{"agent": "scout", "grants": []policy.Grant{}})
-	hers, his := ann.invoke("librarian", "What is a vespiary?", ""), bob.invoke("curator", "Hello", "")
-	task, _ := ann.openTask("scout", nil)
+	user2.want(http.StatusNotFound, http.MethodPost, "/v1/agents/librarian/invocations", question)
+	user2.want(http.StatusForbidden, http.MethodPost, "/v1/tasks", map[string]any{"agent": "scout", "grants": []policy.Grant{}})
+	hers, his := user1.invoke("librarian", "What is a vespiary?", ""), user2.invoke("curator", "Hello", "")
+	task, _ := user1.openTask("scout", nil)
 	for who, want := range map[*live][2][]string{
-		ann: {{hers.Session, task.Session}, {hers.Task, task.ID}}, bob: {{his.Session}, {his.Task}},
+		user1: {{hers.Session, task.Session}, {hers.Task, task.ID}}, user2: {{his.Session}, {his.Task}},
 	} {
 		slices.Sort(want[0])
 		if diff := cmp.Diff(want[0], who.names("/v1/sessions", "sessions", "id")); diff != "" {
@@ -134,15 +134,15 @@ func TestPeopleSeeTheirOwn(t *testing.T) {
 		}
 	}
 	for path, other := range map[string]*live{
-		"/v1/sessions/" + hers.Session: bob, "/v1/sessions/" + his.Session: ann, "/v1/tasks/" + task.ID: bob,
-		"/v1/sessions/" + hers.Session + "/journal": bob, "/v1/sessions/" + task.Session: bob,
+		"/v1/sessions/" + hers.Session: user2, "/v1/sessions/" + his.Session: user1, "/v1/tasks/" + task.ID: user2,
+		"/v1/sessions/" + hers.Session + "/journal": user2, "/v1/sessions/" + task.Session: user2,
 	} {
 		other.want(http.StatusNotFound, http.MethodGet, path, nil)
 	}
-	bob.want(http.StatusNotFound, http.MethodPost, "/v1/agents/curator/invocations", map[string]string{"content": "x", "session": hers.Session})
-	bob.want(http.StatusNotFound, http.MethodDelete, "/v1/tasks/"+task.ID, nil)
-	ann.want(http.StatusOK, http.MethodGet, "/v1/tasks/"+task.ID, nil)
-	for _, r := range l.records(audit.Query{User: "bob@corp", Action: "invokeAgent", Kind: policy.RecordDecision}) {
+	user2.want(http.StatusNotFound, http.MethodPost, "/v1/agents/curator/invocations", map[string]string{"content": "x", "session": hers.Session})
+	user2.want(http.StatusNotFound, http.MethodDelete, "/v1/tasks/"+task.ID, nil)
+	user1.want(http.StatusOK, http.MethodGet, "/v1/tasks/"+task.ID, nil)
+	for _, r := range l.records(audit.Query{User: "user2@corp", Action: "invokeAgent", Kind: policy.RecordDecision}) {
 		if r.Key != "" || r.Remote == "" {
 			t.Errorf("%+v", r)
 		}
@@ -156,16 +156,16 @@ func TestTokensOfIssuersAreChecked(t *testing.T) {
 	forged := newIssuer(t)
 	forged.key = ed25519.NewKeyFromSeed([]byte("another seed that is 32 long...."))
 	for name, token := range map[string]string{
-		"another audience": i.token(t, "ann", now, map[string]any{"aud": "other"}),
-		"another issuer":   i.token(t, "ann", now, map[string]any{"iss": forged.URL}),
-		"another key":      forged.token(t, "ann", now, map[string]any{"iss": i.URL}),
-		"expired":          i.token(t, "ann", now.Add(-2*time.Hour), nil),
+		"another audience": i.token(t, "user1", now, map[string]any{"aud": "other"}),
+		"another issuer":   i.token(t, "user1", now, map[string]any{"iss": forged.URL}),
+		"another key":      forged.token(t, "user1", now, map[string]any{"iss": i.URL}),
+		"expired":          i.token(t, "user1", now.Add(-2*time.Hour), nil),
 	} {
 		if status := l.as(token).status(http.MethodGet, "/v1/agents", nil); status != http.StatusUnauthorized {
 			t.Errorf("%s: %d", name, status)
 		}
 	}
-	good := l.as(i.token(t, "ann", now, nil))
+	good := l.as(i.token(t, "user1", now, nil))
 	good.want(http.StatusOK, http.MethodGet, "/v1/agents", nil)
 	l.clock.advance(2 * time.Hour)
 	good.want(http.StatusUnauthorized, http.MethodGet, "/v1/agents", nil)
@@ -176,12 +176,12 @@ func TestKeysAreLimited(t *testing.T) {
 	l := goLive(t, newFolder(t, librarian), app.Options{})
 	question := map[string]string{"content": "What is a vespiary?"}
 	const invoke = "/v1/agents/librarian/invocations"
-	_, token := l.keyOf("ann", map[string]any{"scopes": []string{"read"}})
+	_, token := l.keyOf("user1", map[string]any{"scopes": []string{"read"}})
 	reads := l.as(token)
 	reads.want(http.StatusOK, http.MethodGet, "/v1/sessions", nil)
 	reads.want(http.StatusForbidden, http.MethodPost, invoke, question)
 
-	_, token = l.keyOf("ann", map[string]any{"scopes": []string{"invokeAgent", "readSession"}})
+	_, token = l.keyOf("user1", map[string]any{"scopes": []string{"invokeAgent", "readSession"}})
 	uses := l.as(token)
 	var turn host.Turn
 	uses.post(http.MethodPost, invoke, question, &turn)
@@ -200,10 +200,10 @@ func TestKeysAreLimited(t *testing.T) {
 	if got := reads.names("/v1/sessions", "sessions", "id"); !slices.Equal(got, []string{turn.Session}) {
 		t.Errorf("a key for reading sees %v", got)
 	}
-	_, token = l.keyOf("bob", nil)
+	_, token = l.keyOf("user2", nil)
 	l.as(token).want(http.StatusForbidden, http.MethodPost, "/v1/keys", map[string]string{"name": "more"}) // he is no operator
 
-	id, token := l.keyOf("ann", map[string]any{"expires_in": 3600})
+	id, token := l.keyOf("user1", map[string]any{"expires_in": 3600})
 	brief := l.as(token)
 	brief.want(http.StatusOK, http.MethodGet, "/v1/sessions/"+turn.Session, nil)
 	l.clock.advance(time.Hour)
@@ -213,7 +213,7 @@ func TestKeysAreLimited(t *testing.T) {
 	l.want(http.StatusOK, http.MethodDelete, "/v1/keys/"+id, nil)
 	brief.want(http.StatusUnauthorized, http.MethodGet, "/v1/sessions/"+turn.Session, nil)
 
-	for _, r := range l.records(audit.Query{User: "ann", Kind: policy.RecordDecision}) {
+	for _, r := range l.records(audit.Query{User: "user1", Kind: policy.RecordDecision}) {
 		if strings.Contains(r.Call, ".") && r.Key == "" { // what she asked for herself
 			t.Errorf("a request is on record without its key: %+v", r)
 		}

@@ -186,8 +186,8 @@ func TestKeysOfTheMachineAreOnRecord(t *testing.T) {
 	cfg := configured(t, dir)
 	broken := filepath.Join(dir, "policies/broken.cedar")
 	put(t, broken, "permit")
-	k, token, err := app.App{Version: "test"}.CreateKey(t.Context(), cfg, host.APIKeySpec{Name: "spare", User: "ann", Scopes: []string{"read"}})
-	if err != nil || token == "" || k.User != "ann" || !slices.Equal(k.Scopes, []string{"read"}) {
+	k, token, err := app.App{Version: "test"}.CreateKey(t.Context(), cfg, host.APIKeySpec{Name: "spare", User: "user1", Scopes: []string{"read"}})
+	if err != nil || token == "" || k.User != "user1" || !slices.Equal(k.Scopes, []string{"read"}) {
 		t.Fatalf("%+v %v", k, err)
 	}
 	if err := os.Remove(broken); err != nil {
@@ -228,7 +228,7 @@ func TestOperators(t *testing.T) {
 @id("owners-do-not") forbid (principal, action == Action::"readSession", resource) unless { principal in Group::"operators" };`
 	cfg, _ := worked(t, librarian)
 	put(t, filepath.Join(cfg.Policies, "groups.cedar"), byGroup)
-	for groups, want := range map[string]int{"": 1, "groups: {operators: [local]}\n": 1, "groups: {operators: [ann]}\n": 0, "groups: {}\n": 0} {
+	for groups, want := range map[string]int{"": 1, "groups: {operators: [local]}\n": 1, "groups: {operators: [user1]}\n": 0, "groups: {}\n": 0} {
 		put(t, cfg.File, librarian+groups)
 		o := opened(t, configured(t, filepath.Dir(cfg.File)))
 		list, err := o.Sessions(t.Context(), host.SessionFilter{})

@@ -92,7 +92,7 @@ func TestPeopleHandTasksOver(t *testing.T) {
 	var out struct{ Token string }
 	there.post(http.MethodPost, "/v1/tasks/"+task.ID+"/tokens", map[string]string{"audience": "https://here.example"}, &out)
 	here.as(out.Token).want(http.StatusOK, http.MethodPost, "/v1/agents/librarian/invocations", map[string]string{"content": "What is a vespiary?"})
-	_, other := there.keyOf("ann", nil)
+	_, other := there.keyOf("user1", nil)
 	there.as(other).want(http.StatusNotFound, http.MethodPost, "/v1/tasks/"+task.ID+"/tokens", map[string]string{"audience": "https://here.example"})
 	there.want(http.StatusOK, http.MethodDelete, "/v1/tasks/"+task.ID, nil)
 	there.want(http.StatusConflict, http.MethodPost, "/v1/tasks/"+task.ID+"/tokens", map[string]string{"audience": "https://here.example"})

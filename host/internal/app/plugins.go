@@ -55,38 +55,60 @@ type shelf struct {
 
 	mu    sync.Mutex
 	known map[string]plugin // by digest
+	own   map[string]plugin // of this binary that are kept, by module
 }
 
 // resolve finds the plugin that ref names and makes sure that its module is kept.
 func (s *shelf) resolve(ctx context.Context, ref string) (plugin, error) {
-	var b []byte
-	var err error
-	var prefix string
-	switch name, isBuiltin := strings.CutPrefix(ref, "builtin:"); {
-	case isBuiltin:
-		alias, ok := builtins[name]
-		if !ok {
-			return plugin{}, fmt.Errorf("there is no built-in plugin %q; there are: %s", name, strings.Join(slices.Sorted(maps.Keys(builtins)), ", "))
-		}
-		prefix = alias.prefix
-		b, err = plugins.Read(alias.module)
-	case config.IsPath(ref):
-		if b, err = os.ReadFile(ref); errors.Is(err, fs.ErrNotExist) {
-			err = fmt.Errorf("%w; build it with vespiary build", err)
-		}
-	default:
+	if name, isBuiltin := strings.CutPrefix(ref, "builtin:"); isBuiltin {
+		return s.builtin(ctx, name)
+	}
+	if !config.IsPath(ref) {
 		return s.registered(ctx, ref)
+	}
+	b, err := os.ReadFile(ref)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = fmt.Errorf("%w; build it with vespiary build", err)
 	}
 	if err != nil {
 		return plugin{}, err
 	}
+	return s.keep(ctx, b, ref)
+}
+
+// keep makes sure that a module is kept, and learns about it.
+func (s *shelf) keep(ctx context.Context, b []byte, ref string) (plugin, error) {
 	digest, err := s.registry.Put(ctx, "", b, "config")
 	if err != nil {
 		return plugin{}, err
 	}
-	p, err := s.learn(string(digest), b, ref)
-	p.prefix = prefix
-	return p, err
+	return s.learn(string(digest), b, ref)
+}
+
+// builtin finds a plugin of this binary. A configuration may name one for each of many tools,
+// and the bytes do not change.
+func (s *shelf) builtin(ctx context.Context, name string) (plugin, error) {
+	alias, ok := builtins[name]
+	if !ok {
+		return plugin{}, fmt.Errorf("there is no built-in plugin %q; there are: %s", name, strings.Join(slices.Sorted(maps.Keys(builtins)), ", "))
+	}
+	s.mu.Lock()
+	p, ok := s.own[alias.module]
+	s.mu.Unlock()
+	if !ok {
+		b, err := plugins.Read(alias.module)
+		if err != nil {
+			return plugin{}, err
+		}
+		if p, err = s.keep(ctx, b, "builtin:"+name); err != nil {
+			return plugin{}, err
+		}
+		s.mu.Lock()
+		s.own[alias.module] = p
+		s.mu.Unlock()
+	}
+	p.prefix = alias.prefix
+	return p, nil
 }
 
 // sources finds the tools of a configuration, and which of them run on another engine than

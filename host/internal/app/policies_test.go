@@ -44,13 +44,13 @@ type office struct {
 	tools    []tool.Declared
 }
 
-var ann = host.Caller{Tenant: host.DefaultTenant, User: "ann", Groups: []string{"staff"}}
+var user1 = host.Caller{Tenant: host.DefaultTenant, User: "user1", Groups: []string{"staff"}}
 
 var triage = &host.Agent{Name: "triage", Plugin: "loop", Module: "sha256:00", Tools: []string{"hello", "other.b"}, Roles: []string{"reader"}}
 
 var baseFiles = map[string]string{
 	"base.cedar": `@id("read") permit (principal in Agent::"triage", action == Action::"fileRead", resource);
-@id("greet") permit (principal, action == Action::"hello.greet", resource) when { context.input.name != "eve" };
+@id("greet") permit (principal, action == Action::"hello.greet", resource) when { context.input.name != "user3" };
 `,
 	"team/more.cedar": `@id("ask") @needs_approval("writing needs a yes")
 forbid (principal, action == Action::"fileWrite", resource)
@@ -146,7 +146,7 @@ func (o *office) able() able {
 // session opens the journal of one, so that it has a key.
 func (o *office) session(id string) {
 	o.t.Helper()
-	l, err := o.journals.Create(o.t.Context(), host.Open{Session: host.Session{ID: id, Tenant: host.DefaultTenant, Owner: "ann", Agent: "triage"}, Seed: make([]byte, 32)})
+	l, err := o.journals.Create(o.t.Context(), host.Open{Session: host.Session{ID: id, Tenant: host.DefaultTenant, Owner: "user1", Agent: "triage"}, Seed: make([]byte, 32)})
 	if err != nil {
 		o.t.Fatal(err)
 	}
@@ -155,14 +155,14 @@ func (o *office) session(id string) {
 	}
 }
 
-// request is a call of triage for ann.
+// request is a call of triage for user1.
 func (o *office) request(action string, resource policy.Entity, more map[string]any) *policy.Request {
-	run := imagined(ann, triage)
+	run := imagined(user1, triage)
 	context := map[string]any{
 		"now": o.clock, "chain": []policy.UID{run.Principal}, "agents": []policy.UID{uid("Agent", "triage")}, "path": "1/1", "argsDigest": "d",
 		"left": map[string]any{"tokens": int64(-1), "usdMicros": int64(-1), "calls": int64(-1)},
 		"flow": map[string]any{
-			"pc": int64(2), "control": int64(2), "data": int64(2), "isPublic": false, "readers": []string{"ann"}, "recipients": []string{},
+			"pc": int64(2), "control": int64(2), "data": int64(2), "isPublic": false, "readers": []string{"user1"}, "recipients": []string{},
 			"named": false, "sources": []string{},
 		},
 	}
@@ -200,7 +200,7 @@ func (o *office) decide(session string, r *policy.Request) policy.Record {
 	}
 	return o.write(policy.Record{
 		Chain: "task-" + session, Kind: policy.RecordDecision, Session: session, Turn: 1, Path: "1/1", Call: "call",
-		Who:    []policy.Actor{{Run: "R", Agent: "triage", Task: "task-" + session, User: "ann"}, {User: "ann"}},
+		Who:    []policy.Actor{{Run: "R", Agent: "triage", Task: "task-" + session, User: "user1"}, {User: "user1"}},
 		Action: r.Action.ID, Resource: r.Resource, Decision: &d, Evidence: sealed,
 	})
 }
@@ -219,7 +219,7 @@ func (o *office) write(r policy.Record) policy.Record {
 // change makes a change that must succeed.
 func (o *office) change(c host.PolicyChange) host.PolicySet {
 	o.t.Helper()
-	set, err := o.policies.Change(o.t.Context(), ann, c)
+	set, err := o.policies.Change(o.t.Context(), user1, c)
 	if err != nil {
 		o.t.Fatal(err)
 	}
@@ -228,7 +228,7 @@ func (o *office) change(c host.PolicyChange) host.PolicySet {
 
 func (o *office) active() host.PolicySet {
 	o.t.Helper()
-	set, err := o.policies.Active(o.t.Context(), ann)
+	set, err := o.policies.Active(o.t.Context(), user1)
 	if err != nil {
 		o.t.Fatal(err)
 	}
@@ -266,7 +266,7 @@ func TestPoliciesChange(t *testing.T) {
 		t.Errorf("all files (-want +got):\n%s", diff)
 	}
 	for _, set := range []host.PolicySet{first, second, third} {
-		kept, err := o.policies.Set(t.Context(), ann, set.Digest)
+		kept, err := o.policies.Set(t.Context(), user1, set.Digest)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -304,7 +304,7 @@ func TestPoliciesChangeRefuses(t *testing.T) {
 			was := o.engine.Set()
 			o.refuse = tc.refuse
 			defer func() { o.refuse = nil }()
-			_, err := o.policies.Change(t.Context(), ann, tc.change)
+			_, err := o.policies.Change(t.Context(), user1, tc.change)
 			if host.CodeOf(err) != tc.code || !strings.Contains(err.Error(), tc.says) {
 				t.Errorf("%v (%s), want %s: %s", err, host.CodeOf(err), tc.code, tc.says)
 			}
@@ -320,14 +320,14 @@ func TestPolicyProblems(t *testing.T) {
 	o := newOffice(t)
 	files := []host.PolicyFile{
 		{Name: "a.cedar", Text: "permit (principal, action, resource);\n\n@id(\"x\")\nforbid (principal, action == Action::\"fileReed\", resource);"},
-		{Name: "b.cedar", Text: "@id(\"greeting\") permit (principal, action == Action::\"hello.greet\", resource) when { context.input.nam == \"eve\" };"},
+		{Name: "b.cedar", Text: "@id(\"greeting\") permit (principal, action == Action::\"hello.greet\", resource) when { context.input.nam == \"user3\" };"},
 	}
-	_, err := o.policies.Change(t.Context(), ann, host.PolicyChange{Write: files})
+	_, err := o.policies.Change(t.Context(), user1, host.PolicyChange{Write: files})
 	problems, ok := errors.AsType[host.PolicyProblems](err)
 	if !ok {
 		t.Fatalf("no problems: %v", err)
 	}
-	check, err := o.policies.Check(t.Context(), ann, files)
+	check, err := o.policies.Check(t.Context(), user1, files)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -344,11 +344,11 @@ func TestPolicyProblems(t *testing.T) {
 	if diff := cmp.Diff(map[string]bool{"a.cedar:1 ": true, "a.cedar:3 x": true, "b.cedar:1 greeting": true}, places); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
-	good, err := o.policies.Check(t.Context(), ann, o.active().Files)
+	good, err := o.policies.Check(t.Context(), user1, o.active().Files)
 	if err != nil || good.Digest != o.active().Digest || good.Policies != 4 || good.Problems == nil || len(good.Problems) > 0 {
 		t.Errorf("the files of now: %+v, %v", good, err)
 	}
-	schema, err := o.policies.Schema(t.Context(), ann)
+	schema, err := o.policies.Schema(t.Context(), user1)
 	if err != nil || !strings.Contains(schema, `"hello.greet"`) {
 		t.Errorf("the schema does not have the tool: %v", err)
 	}
@@ -361,7 +361,7 @@ func TestPoliciesChangedByHand(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(o.dir, "hand.cedar"), []byte(`@id("all") permit (principal, action, resource);`), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	_, err := o.policies.Change(t.Context(), ann, host.PolicyChange{Match: seen.Digest, Remove: []string{"team/more.cedar"}})
+	_, err := o.policies.Change(t.Context(), user1, host.PolicyChange{Match: seen.Digest, Remove: []string{"team/more.cedar"}})
 	if host.CodeOf(err) != host.ErrConflict || !strings.Contains(err.Error(), "reload it") {
 		t.Errorf("%v", err)
 	}
@@ -397,7 +397,7 @@ func TestPoliciesChangeWithoutCaller(t *testing.T) {
 	o := newOffice(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := o.policies.Change(ctx, ann, host.PolicyChange{Remove: []string{"team/more.cedar"}}); err != nil {
+	if _, err := o.policies.Change(ctx, user1, host.PolicyChange{Remove: []string{"team/more.cedar"}}); err != nil {
 		t.Fatal(err)
 	}
 	if got := textsOf(o.active().Files); len(got) != 1 || len(allIn(t, o.dir)) != 1 {
@@ -409,7 +409,7 @@ func TestKeptSets(t *testing.T) {
 	o := newOffice(t)
 	kept := o.policies.Kept
 	for _, digest := range []string{"", "sha256:0", "../x", "sha256:" + strings.Repeat("0", 64)} {
-		if _, err := o.policies.Set(t.Context(), ann, digest); host.CodeOf(err) != host.ErrNotFound {
+		if _, err := o.policies.Set(t.Context(), user1, digest); host.CodeOf(err) != host.ErrNotFound {
 			t.Errorf("%q: %v", digest, err)
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"os"
 	"slices"
+	"strings"
 
 	"github.com/vespiary/vespiary/host"
 	"github.com/vespiary/vespiary/host/internal/config"
@@ -80,7 +81,13 @@ func policyFiles(dir string) (map[string][]byte, error) {
 	if _, err := os.Stat(dir); err != nil {
 		return nil, fmt.Errorf("load policies: %w; create the folder with vespiary init", err)
 	}
-	return cedar.Files(os.DirFS(dir))
+	files, err := cedar.Files(os.DirFS(dir))
+	for name := range files {
+		if strings.HasPrefix(name, flowFolder) { // it could not be told from a ready-made one
+			return nil, fmt.Errorf("load policies: %s lies where the ready-made policies appear; move it to another folder", name)
+		}
+	}
+	return files, err
 }
 
 // flowFolder is where the ready-made policies appear to lie.

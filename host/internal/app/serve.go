@@ -165,19 +165,25 @@ func (h *Host) publish(ctx context.Context, path string) {
 	for {
 		select {
 		case <-every.C:
+			last = h.publishNewer(ctx, path, last)
 		case <-ctx.Done():
 			return
 		}
-		note, err := h.audit.Checkpoint(ctx, host.DefaultTenant)
-		if err != nil || len(note) == 0 || bytes.Equal(note, last) {
-			continue
-		}
-		if err := replaceWhole(path, note); err != nil {
-			h.opt.Log.ErrorContext(ctx, "the audit's checkpoint is not written", "file", path, "error", err)
-			continue
-		}
-		last = note
 	}
+}
+
+// publishNewer writes the newest checkpoint unless it is last, and returns what the file
+// holds.
+func (h *Host) publishNewer(ctx context.Context, path string, last []byte) []byte {
+	note, err := h.audit.Checkpoint(ctx, host.DefaultTenant)
+	if err != nil || len(note) == 0 || bytes.Equal(note, last) {
+		return last
+	}
+	if err := replaceWhole(path, note); err != nil {
+		h.opt.Log.ErrorContext(ctx, "the audit's checkpoint is not written", "file", path, "error", err)
+		return last
+	}
+	return note
 }
 
 // replaceWhole writes a file so that readers see the old one or the new one.

@@ -21,7 +21,7 @@ var forbidA = []host.PolicyFile{
 
 func (o *office) simulate(files []host.PolicyFile, since time.Time) host.Simulation {
 	o.t.Helper()
-	s, err := o.policies.Simulate(o.t.Context(), ann, files, since)
+	s, err := o.policies.Simulate(o.t.Context(), user1, files, since)
 	if err != nil {
 		o.t.Fatal(err)
 	}
@@ -67,7 +67,7 @@ func TestSimulate(t *testing.T) {
 	if n := len(o.engineDigest()); n == 0 || o.engineDigest() != want.Set {
 		t.Error("a simulation changed who decides")
 	}
-	_, err = o.policies.Simulate(t.Context(), ann, []host.PolicyFile{{Name: "x.cedar", Text: "permit"}}, time.Time{})
+	_, err = o.policies.Simulate(t.Context(), user1, []host.PolicyFile{{Name: "x.cedar", Text: "permit"}}, time.Time{})
 	if host.CodeOf(err) != host.ErrInvalid {
 		t.Errorf("by policies that are not valid: %v", err)
 	}
@@ -102,7 +102,7 @@ func TestSimulateIsBounded(t *testing.T) {
 
 func (o *office) explain(id string) host.Explanation {
 	o.t.Helper()
-	e, err := o.policies.Explain(o.t.Context(), ann, id)
+	e, err := o.policies.Explain(o.t.Context(), user1, id)
 	if err != nil {
 		o.t.Fatal(err)
 	}
@@ -117,10 +117,10 @@ func TestExplain(t *testing.T) {
 	}
 	read := id("fileRead", fileEntity("workspace/a"), nil)
 	ask := id("fileWrite", fileEntity("workspace/a"), nil)
-	eve := id("hello.greet", greet, name("eve"))
+	user3 := id("hello.greet", greet, name("user3"))
 	list := id("fileList", fileEntity("workspace/a"), nil)
 	unasked := o.write(policy.Record{
-		Chain: "people-1", Kind: policy.RecordDecision, Action: "createKey", Resource: uid("Host", "this"), Who: []policy.Actor{{User: "bob"}},
+		Chain: "people-1", Kind: policy.RecordDecision, Action: "createKey", Resource: uid("Host", "this"), Who: []policy.Actor{{User: "user2"}},
 		Decision: &policy.Decision{Policies: []policy.Cause{{ID: "scopes of key 1"}}},
 	}).ID
 	check := func(id string, says ...string) {
@@ -137,11 +137,11 @@ func TestExplain(t *testing.T) {
 	}
 	all := func() {
 		t.Helper()
-		check(read, "agent triage for user ann asked for fileRead on File workspace/a, which was allowed.", `"read" (base.cedar:1)`)
+		check(read, "agent triage for user user1 asked for fileRead on File workspace/a, which was allowed.", `"read" (base.cedar:1)`)
 		check(ask, "left to a person", `"ask" (team/more.cedar:1)`, "writing needs a yes")
-		check(eve, "which was denied", `"greet" (base.cedar:2)`, `context.input.name`, `"eve"`)
+		check(user3, "which was denied", `"greet" (base.cedar:2)`, `context.input.name`, `"user3"`)
 		check(list, "fileList on File workspace/a, which was denied")
-		check(unasked, "user bob asked for createKey on Host this, which was denied.", "decided by scopes of key 1")
+		check(unasked, "user user2 asked for createKey on Host this, which was denied.", "decided by scopes of key 1")
 	}
 	all()
 	var detail struct{ Policies []struct{ ID string } }
@@ -169,7 +169,7 @@ func TestExplain(t *testing.T) {
 
 	outcomeID := o.write(policy.Record{Chain: "task-S1", Kind: policy.RecordOutcome, Of: read, Code: "ok"}).ID
 	for id, code := range map[string]host.ErrorCode{outcomeID: host.ErrInvalid, "task-S1.99": host.ErrNotFound, "x": host.ErrNotFound} {
-		if _, err := o.policies.Explain(t.Context(), ann, id); host.CodeOf(err) != code {
+		if _, err := o.policies.Explain(t.Context(), user1, id); host.CodeOf(err) != code {
 			t.Errorf("%s: %v, want %s", id, err, code)
 		}
 	}
@@ -182,7 +182,7 @@ func TestExplain(t *testing.T) {
 func TestExplainCandidate(t *testing.T) {
 	o := newOffice(t)
 	o.session("S1")
-	r := o.request("fileWrite", fileEntity("workspace/a"), map[string]any{"approval": map[string]any{"by": uid("User", "ann"), "digest": "other"}})
+	r := o.request("fileWrite", fileEntity("workspace/a"), map[string]any{"approval": map[string]any{"by": uid("User", "user1"), "digest": "other"}})
 	r.Context["flow"].(map[string]any)["pc"] = int64(0)
 	r.Context["approval"].(map[string]any)["digest"] = "d"
 	rec := o.decide("S1", r)
@@ -206,7 +206,7 @@ func TestExplainCandidate(t *testing.T) {
 func TestTightest(t *testing.T) {
 	o := newOffice(t)
 	o.fill()
-	s, err := o.policies.Tightest(t.Context(), ann, "triage", time.Time{})
+	s, err := o.policies.Tightest(t.Context(), user1, "triage", time.Time{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -220,11 +220,11 @@ func TestTightest(t *testing.T) {
 	if err := o.journals.Erase(t.Context(), host.DefaultTenant, "S1"); err != nil {
 		t.Fatal(err)
 	}
-	s, err = o.policies.Tightest(t.Context(), ann, "triage", time.Time{})
+	s, err = o.policies.Tightest(t.Context(), user1, "triage", time.Time{})
 	if err != nil || !strings.Contains(strings.Join(s.Notes, "\n"), "3 decisions are not counted") {
 		t.Errorf("after an erasure: %q, %v", s.Notes, err)
 	}
-	s, err = o.policies.Tightest(t.Context(), ann, "nobody", time.Time{})
+	s, err = o.policies.Tightest(t.Context(), user1, "nobody", time.Time{})
 	if err != nil || s.Policies != "" || len(s.Notes) == 0 {
 		t.Errorf("an agent that did nothing: %+v, %v", s, err)
 	}
@@ -232,7 +232,7 @@ func TestTightest(t *testing.T) {
 
 func TestReach(t *testing.T) {
 	o := newOffice(t)
-	got, err := o.policies.Reach(t.Context(), ann, "triage")
+	got, err := o.policies.Reach(t.Context(), user1, "triage")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -245,7 +245,7 @@ func TestReach(t *testing.T) {
 		if !strings.HasPrefix(a.Text, "may ") {
 			t.Errorf("%s: %q is no sentence", a.Call, a.Text)
 		}
-		if want := `may use the tool hello.greet if context.input.name != "eve" ("greet" (base.cedar:2))`; a.Action == "hello.greet" && a.Text != want {
+		if want := `may use the tool hello.greet if context.input.name != "user3" ("greet" (base.cedar:2))`; a.Action == "hello.greet" && a.Text != want {
 			t.Errorf("%q, want %q", a.Text, want)
 		}
 	}
@@ -267,7 +267,7 @@ func TestReachOfStarter(t *testing.T) {
 	a := o.able()
 	a.needs = []string{"model_chat", "tool_list", "memory_session", "http_fetch", "emit", "await", "tool_call", "agent_call"}
 	a.models, a.agents = nil, nil
-	got, err := reachOf(set, ann, a)
+	got, err := reachOf(set, user1, a)
 	if err != nil {
 		t.Fatal(err)
 	}

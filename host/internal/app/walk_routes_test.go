@@ -103,6 +103,7 @@ type house struct {
 	*live
 	replace map[string]*strings.Replacer // of the parameters, by what {id} is the id of
 	export  string                       // of a session
+	task    string                       // of the agent elsewhere, in which a question is open
 }
 
 func newHouse(t *testing.T) *house {
@@ -114,12 +115,12 @@ func newHouse(t *testing.T) *house {
 	turn := h.invoke("librarian", "What is a vespiary?", "")
 	task, agent := h.openTask("scout", nil)
 	asked := h.question(task.ID, agent)
-	key, _ := h.keyOf("ann", nil)
+	key, _ := h.keyOf("user1", nil)
 	var set host.PolicySet
 	h.post(http.MethodGet, "/v1/policies", nil, &set)
 	decision := h.records(audit.Query{Session: turn.Session, Kind: policy.RecordDecision})[0].ID
 	h.export = string(h.want(http.StatusOK, http.MethodGet, "/v1/sessions/"+turn.Session+"/export", nil))
-	h.replace = map[string]*strings.Replacer{}
+	h.replace, h.task = map[string]*strings.Replacer{}, task.ID
 	for kind, id := range map[string]string{
 		"sessions": turn.Session, "tasks": task.ID, "approvals": asked, "keys": key, "decisions": decision, "audit": decision, "": "",
 	} {
@@ -238,15 +239,7 @@ func TestEveryRoute(t *testing.T) {
 			t.Errorf("%s, with a wrong one: %d %s", route, status, b)
 		}
 	}
-	for _, name := range []string{"people.cedar", "runs.cedar", "ask.cedar"} {
-		if err := os.Remove(filepath.Join(h.dir, "policies", name)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	put(t, filepath.Join(h.dir, "policies/none.cedar"), `@id("nobody") forbid (principal, action, resource);`)
-	if err := h.host.Reload(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	h.decideBy(map[string]string{"none.cedar": `@id("nobody") forbid (principal, action, resource);`})
 	before := h.state()
 	for _, route := range routes {
 		if doors[route].call != "" {
@@ -255,6 +248,22 @@ func TestEveryRoute(t *testing.T) {
 	}
 	if diff := cmp.Diff(before, h.state()); diff != "" {
 		t.Errorf("something was changed (-before +after):\n%s", diff)
+	}
+	h.decideBy(map[string]string{"people.cedar": allowPeople})
+	h.want(http.StatusOK, http.MethodDelete, "/v1/tasks/"+h.task, nil) // the host waits for its question when it stops
+}
+
+// decideBy puts policies in the place of those that there are, which nobody has to permit.
+func (h *house) decideBy(files map[string]string) {
+	h.t.Helper()
+	if err := os.RemoveAll(filepath.Join(h.dir, "policies")); err != nil {
+		h.t.Fatal(err)
+	}
+	for name, text := range files {
+		put(h.t, filepath.Join(h.dir, "policies", name), text)
+	}
+	if err := h.host.Reload(h.t.Context()); err != nil {
+		h.t.Fatal(err)
 	}
 }
 

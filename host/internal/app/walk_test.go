@@ -330,3 +330,66 @@ func TestRepliesAreDecided(t *testing.T) {
 		t.Errorf("not on record before: %v", w.late)
 	}
 }
+
+// TestDecisionsSurviveAKill: whoever is asked something kills the host at that moment. The
+// decision to ask is on record all the same.
+func TestDecisionsSurviveAKill(t *testing.T) {
+	var kill sync.Map // by URL
+	stopping := func(w http.ResponseWriter, r *http.Request) {
+		if f, ok := kill.Load("http://" + r.Host); ok {
+			_ = f.(func() error)()
+		}
+	}
+	web, provider := newCounted(t, stopping), newCounted(t, stopping)
+	for call, tt := range map[string]struct{ server, request, action string }{
+		abi.CallHTTPFetch: {web.URL, fmt.Sprintf(`{"url":%q}`, web.URL), "httpGet"},
+		abi.CallModelChat: {provider.URL, `{"messages":[{"role":"user","content":[{"type":"text","text":"hi"}]}]}`, "callModel"},
+	} {
+		dir := policed(t, fmt.Sprintf(`version: 1
+listen: 127.0.0.1:0
+data: ./data
+policies: ./policies
+http: {allow_private: true}
+models: {main: {provider: openai, model: m, base_url: %q}}
+agents: {scout: {plugin: external, model: main}}
+`, provider.URL), map[string]string{"people.cedar": allowPeople, "runs.cedar": allowRuns})
+		cfg := configured(t, dir)
+		_, key, err := app.App{}.CreateKey(t.Context(), cfg, host.APIKeySpec{Name: "test"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := child(t, dir, key)
+		s.stop = sync.OnceValue(s.stop)
+		kill.Store(tt.server, s.stop)
+		task, agent := (&live{served: s}).openTask("scout", nil)
+		if err := agent.tries(task.ID, call, tt.request); err == nil {
+			t.Errorf("%s: the host answers after it was killed", call)
+		}
+		_ = s.stop() // it is over when this returns
+		o := opened(t, cfg)
+		page, _, err := o.SearchAudit(t.Context(), host.AuditFilter{Chain: task.ID, Action: tt.action})
+		if err != nil || len(page) != 1 || !page[0].Decision.Allowed {
+			t.Errorf("%s: on record are %+v, %v", call, page, err)
+		}
+		if err := o.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// tries makes a call whose host may not live to answer.
+func (l *live) tries(task, name, request string) error {
+	l.t.Helper()
+	body := strings.NewReader(fmt.Sprintf(`{"name":%q,"request":%s}`, name, request))
+	r, err := http.NewRequestWithContext(l.t.Context(), http.MethodPost, l.url+"/v1/tasks/"+task+"/calls", body)
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	r.Header.Set("Authorization", "Bearer "+l.key)
+	res, err := http.DefaultClient.Do(r)
+	if err == nil {
+		_, err = io.ReadAll(res.Body)
+		_ = res.Body.Close()
+	}
+	return err
+}

@@ -241,7 +241,7 @@ func (shelf) Keys(context.Context) ([]host.APIKey, error) {
 	return []host.APIKey{
 		{ID: "K1", Name: "cli", User: "local", Created: apitest.Epoch},
 		{ID: "K2", Name: "c\ni", User: "bot", Scopes: []string{"read", "use"}, Created: apitest.Epoch, Expires: apitest.Epoch.Add(time.Minute)},
-		{ID: "K3", Name: "old", User: "ann", Created: apitest.Epoch, Revoked: apitest.Epoch},
+		{ID: "K3", Name: "old", User: "user1", Created: apitest.Epoch, Revoked: apitest.Epoch},
 	}, nil
 }
 

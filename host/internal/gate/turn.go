@@ -72,6 +72,7 @@ type Turn struct {
 	label    abi.Label
 	flowOf   *policy.Shared // context.flow of a call without recipients, nil when the label changed
 	used     abi.Usage
+	others   abi.Usage
 	calls    int64 // performed
 	refused  int64
 	failed   map[string]bool // calls that failed in this passage, by path
@@ -106,6 +107,13 @@ func (t *Turn) Used() (abi.Usage, int64) {
 	return t.used, t.calls
 }
 
+// Others returns what of that other agents used, in tasks of their own.
+func (t *Turn) Others() abi.Usage {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.others
+}
+
 // Delivered is an answer on its way to the guest: the abi.Result as JSON, and the
 // time of the entry that records it, which the guest's clock takes over.
 type Delivered struct {
@@ -124,6 +132,9 @@ func (t *Turn) account(o host.Outcome) {
 		t.label, t.flowOf = l, nil
 	}
 	t.used = t.used.Plus(o.Usage)
+	if o.Name == abi.CallAgentCall {
+		t.others = t.others.Plus(o.Usage)
+	}
 	switch {
 	case o.Name == abi.CallWait || o.Name == CallReply: // no work of their own
 	case o.Refused:

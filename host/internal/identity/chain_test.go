@@ -42,7 +42,7 @@ func TestKindsOfTokens(t *testing.T) {
 		}, ""},
 		"issuer": {k.sign(t, "", encode(t, p.claimsOf(clock.now(), map[string]any{"groups": []string{"zoo", "auditors"}}))), host.Caller{
 			Tenant: host.DefaultTenant, User: "user1@corp", Name: "User One", Via: host.ViaToken,
-			Groups: []string{"auditors", "auditors@corp", "operators", "zoo@corp"},
+			Groups: []string{"auditors", "auditors@corp", "operators", "zoo@corp"}, Given: []string{"zoo@corp", "auditors@corp"},
 			Until: clock.now().Add(goodFor),
 		}, ""},
 		"wrong key":  {KeyPrefix + "x", host.Caller{}, "the API key is unknown"},

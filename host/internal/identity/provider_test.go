@@ -34,9 +34,8 @@ func TestIndependentProvider(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := host.Caller{
-		Tenant: host.DefaultTenant, User: "nightly@night", Via: host.ViaToken,
+		Tenant: host.DefaultTenant, User: "nightly@night", Via: host.ViaToken, Until: expiryOf(t, first),
 		Claims: map[string][]string{"scope": {"rooms:read"}, "department": {"night"}, "level": {"3"}, "client_id": {"nightly"}},
-		Until: expiryOf(t, first),
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)

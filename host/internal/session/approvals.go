@@ -157,14 +157,19 @@ func (s *Service) Approvals(ctx context.Context, c host.Caller, f host.ApprovalF
 	if err != nil {
 		return nil, err
 	}
+	slices.SortFunc(all, func(a, b host.Approval) int { return b.Asked.Compare(a.Asked) })
 	for _, q := range all {
-		q = s.current(ctx, q)
-		if q.Status == want && (f.Session == "" || q.Session == f.Session) && (f.Visible == nil || f.Visible(&q)) {
+		if len(out) == limit {
+			break
+		}
+		if f.Session != "" && q.Session != f.Session {
+			continue
+		}
+		if q = s.current(ctx, q); q.Status == want && (f.Visible == nil || f.Visible(&q)) {
 			out = append(out, q)
 		}
 	}
-	slices.SortFunc(out, func(a, b host.Approval) int { return b.Asked.Compare(a.Asked) })
-	return out[:min(limit, len(out))], nil
+	return out, nil
 }
 
 // questions reads all approvals of a tenant.

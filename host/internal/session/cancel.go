@@ -41,18 +41,19 @@ func (a *actor) cancelAll(ctx context.Context, by host.Caller) error {
 	return a.cancelUpTo(ctx, by, a.queue[len(a.queue)-1].turn)
 }
 
-// cancelTask ends one task of the session and leaves the others alone.
-func (a *actor) cancelTask(ctx context.Context, by host.Caller, id string) error {
+// cancelTask ends one task of the session and leaves the others alone. It returns whether the
+// turn of the task is about to end.
+func (a *actor) cancelTask(ctx context.Context, by host.Caller, id string) (bool, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	i := slices.IndexFunc(a.queue, func(q *queued) bool { return q.accepted.Task == id })
 	switch {
 	case i < 0: // it has ended meanwhile
-		return nil
+		return false, nil
 	case i == 0:
-		return a.cancelUpTo(ctx, by, a.queue[0].turn)
+		return a.head.Status != host.SessionParked, a.cancelUpTo(ctx, by, a.queue[0].turn)
 	}
-	return full("the task", a.svc.drop(ctx, a.taskOf(a.queue[i]), &by)) // its turn finds that it is over
+	return false, full("the task", a.svc.drop(ctx, a.taskOf(a.queue[i]), &by)) // its turn finds that it is over
 }
 
 // cancelUpTo cancels the events up to a turn. The caller holds mu.

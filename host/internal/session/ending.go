@@ -23,12 +23,16 @@ func (a *actor) close(ctx context.Context, q *queued, kind host.EntryKind, e hos
 	a.svc.disown(ctx, head)
 	a.svc.answered(head, q)
 	a.svc.opt.Notices.Wake()
-	a.svc.spent.add(e.Usage.CostMicros, a.svc.opt.Now())
+	a.svc.spent.add(ownCost(e), a.svc.opt.Now())
 	if head.Status == host.SessionWaiting {
 		a.svc.schedule(head)
 	}
 	return nil
 }
+
+// ownCost is what a turn cost without what others did for it: that is counted where it was
+// done.
+func ownCost(e host.Ended) int64 { return max(e.Usage.CostMicros-e.Others.CostMicros, 0) }
 
 // appendEnd appends the turn's end with all that changes with it: head, task, notice, money.
 func (a *actor) appendEnd(ctx context.Context, q *queued, kind host.EntryKind, e host.Ended, payload []byte) (host.Session, error) {
@@ -44,7 +48,7 @@ func (a *actor) appendEnd(ctx context.Context, q *queued, kind host.EntryKind, e
 	if err != nil {
 		return head, err
 	}
-	ops := append(append(a.svc.spent.ops(head, q.turn, e.Usage, a.svc.opt.Now()), op), ended...)
+	ops := append(append(a.svc.spent.ops(head, q.turn, ownCost(e), a.svc.opt.Now()), op), ended...)
 	if ops, err = a.noticed(ops, a.endNotice(q, e)); err != nil {
 		return head, err
 	}

@@ -125,7 +125,7 @@ func (s *Service) EndTask(ctx context.Context, c host.Caller, id string, state h
 	case t.State != host.TaskActive:
 		return t, host.Errorf(host.ErrConflict, "end task %s: it is %s", id, t.State)
 	case state == host.TaskCancelled:
-		if _, err := s.Cancel(ctx, c, t.Session); err != nil {
+		if err := s.cancelTask(ctx, c, t); err != nil {
 			return t, err
 		}
 	case state != host.TaskCompleted:
@@ -133,12 +133,13 @@ func (s *Service) EndTask(ctx context.Context, c host.Caller, id string, state h
 	case !t.External:
 		return t, host.Errorf(host.ErrConflict, "end task %s: its agent runs in this host and ends it itself; cancel it instead", id)
 	default:
-		if err := s.finish(ctx, c, t, result); err != nil {
+		err := s.finish(ctx, c, t, result)
+		if err == nil {
+			err = s.ended(ctx, t.Tenant, t.Session, t.Turn)
+		}
+		if err != nil {
 			return t, err
 		}
-	}
-	if err := s.ended(ctx, t.Tenant, t.Session, t.Turn); err != nil {
-		return t, err
 	}
 	after, err := s.Task(ctx, c, id)
 	if host.CodeOf(err) == host.ErrNotFound { // nothing is kept of it
@@ -148,16 +149,36 @@ func (s *Service) EndTask(ctx context.Context, c host.Caller, id string, state h
 	return after, err
 }
 
-// finish hands in the result of a task.
-func (s *Service) finish(ctx context.Context, c host.Caller, t host.Task, result []abi.Content) error {
-	v, release, err := s.visit(ctx, c, t.ID)
+// cancelTask ends a task and no other of its session, and waits for its turn where that is
+// under way.
+func (s *Service) cancelTask(ctx context.Context, c host.Caller, t host.Task) error {
+	a, err := s.actor(ctx, t.Tenant, t.Session)
 	if err != nil {
 		return err
 	}
-	defer release()
-	select {
-	case v.end <- &abi.Reply{Status: abi.StatusDone, Content: result}:
-	default: // somebody was faster
+	ends, err := a.cancelTask(ctx, c, t.ID)
+	a.release()
+	if err == nil && ends {
+		err = s.ended(ctx, t.Tenant, t.Session, t.Turn)
 	}
-	return nil
+	return err
+}
+
+// finish hands in the result of a task.
+func (s *Service) finish(ctx context.Context, c host.Caller, t host.Task, result []abi.Content) error {
+	reply := &abi.Reply{Status: abi.StatusDone, Content: result}
+	for again := false; ; again = true {
+		v, release, err := s.visit(ctx, c, t.ID)
+		if again && (host.CodeOf(err) == host.ErrNotFound || host.CodeOf(err) == host.ErrConflict) { // somebody was faster
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		taken := v.finish(reply)
+		release()
+		if taken {
+			return nil
+		}
+	}
 }

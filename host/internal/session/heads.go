@@ -88,7 +88,8 @@ func (s *Service) List(ctx context.Context, c host.Caller, f host.SessionFilter)
 		limit = 100
 	}
 	wanted := func(h *host.Session) bool {
-		return mayTouch(c, h) && (f.Visible == nil || f.Visible(h)) && (f.Agent == "" || h.Agent == f.Agent) && (f.Status == "" || h.Status == f.Status) && (f.After == "" || h.ID < f.After)
+		return mayTouch(c, h) && (f.Agent == "" || h.Agent == f.Agent) && (f.Status == "" || h.Status == f.Status) && (f.After == "" || h.ID < f.After) &&
+			(f.Visible == nil || f.Visible(h)) // last, as policies are asked
 	}
 	out := []host.Session{}
 	for h, err := range s.heads(ctx, wanted) {

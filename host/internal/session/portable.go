@@ -46,7 +46,7 @@ type ImportSpec struct {
 // the session holds untrusted content. One that was in the middle of a turn is parked, for
 // another host may go on with it.
 func (s *Service) Import(ctx context.Context, c host.Caller, o host.ImportOptions, r io.Reader) (host.Session, error) {
-	m := &importing{svc: s, caller: c, agent: o.Agent, allow: o.Allow, id: newID(s.opt.Now()), outline: outline{accepted: map[int]bool{}}}
+	m := &importing{svc: s, caller: c, agent: o.Agent, allow: o.Allow, id: newID(s.opt.Now()), tasks: map[string]string{}, outline: outline{accepted: map[int]bool{}}}
 	err := s.opt.Journals.Import(ctx, c.Tenant, r, ImportSpec{
 		Session: m.id, Owner: c.User,
 		Entry: func(e *host.Entry, _ []byte) error { return m.entry(ctx, e) },
@@ -66,6 +66,7 @@ type importing struct {
 	allow   func(agent string) error
 	limits  *host.Agent
 	id      string
+	tasks   map[string]string // by their names in the file
 	open    host.Open
 	outline outline
 	head    host.Session
@@ -80,13 +81,13 @@ func (m *importing) entry(ctx context.Context, e *host.Entry) error {
 	case host.EntryAccepted:
 		err = change(e, m.adopt)
 	case host.EntryStart:
-		err = change(e, func(s *host.Started) { s.Label = m.distrust(s.Label) })
+		err = change(e, func(s *host.Started) { s.Label, s.Task = m.distrust(s.Label), m.task(s.Task) })
 	case host.EntryEnd, host.EntryAbort:
-		err = change(e, func(x *host.Ended) { x.Label = m.distrust(x.Label) })
+		err = change(e, func(x *host.Ended) { x.Label, x.Task = m.distrust(x.Label), m.task(x.Task) })
 	case host.EntryResult, host.EntryUnknown:
-		err = change(e, func(o *host.Outcome) { o.Usage = unearned(o.Usage) })
+		err = change(e, func(o *host.Outcome) { o.Usage, o.Calls = unearned(o.Usage), max(o.Calls, 0) })
 	case host.EntryIntent:
-		err = change(e, func(in *host.Intent) { in.Child = nil }) // what a tool may do is for this host to say
+		err = change(e, func(in *host.Intent) { in.Child, in.Audit = nil, "" }) // what a tool may do is for this host to say
 	default: // the others grant nothing
 	}
 	if err != nil {
@@ -117,11 +118,22 @@ func change[T any](e *host.Entry, f func(*T)) error {
 
 // adopt makes an event one of the caller who imports it, under this host's limits.
 func (m *importing) adopt(a *host.Accepted) {
-	a.Caller, a.Budget, a.Expires = m.caller, m.limits.Budget, 0
-	a.Recorded, a.Grants, a.Chain = false, nil, nil // its task is opened anew, for the importer
+	label := m.distrust(abi.Label{}) // what it says are not the importer's words
+	a.Caller, a.Budget, a.Expires, a.Label = m.caller, m.limits.Budget, 0, &label
+	a.Recorded, a.Grants, a.Chain, a.External = false, nil, nil, false // its task is opened anew, for the importer
+	a.Task = m.task(a.Task)
 	if m.limits.Budget.Time > 0 {
 		a.Expires = m.svc.opt.Now().Add(m.limits.Budget.Time).UnixNano()
 	}
+}
+
+// task is the name here of a task of the file: the one that the file has may be that of
+// somebody else's here.
+func (m *importing) task(was string) string {
+	if m.tasks[was] == "" {
+		m.tasks[was] = newID(m.svc.opt.Now())
+	}
+	return m.tasks[was]
 }
 
 // distrust is a label that counts for nothing but what the file's session has seen.

@@ -78,6 +78,8 @@ type Passage interface {
 	Guest(run *host.Run, begun time.Time) Guest
 	Label() abi.Label
 	Used() (abi.Usage, int64)
+	// Others returns what of that other agents used, in tasks of their own.
+	Others() abi.Usage
 	// Finish checks that every recorded call was made again.
 	Finish() error
 	// Landed gives a token when a call has ended that a dropped guest waits for.

@@ -45,12 +45,12 @@ func (p *spending) roll(now time.Time) {
 }
 
 // ops returns the key that a turn's cost leaves.
-func (p *spending) ops(head host.Session, turn int, u abi.Usage, now time.Time) []store.Op {
-	if u.CostMicros == 0 {
+func (p *spending) ops(head host.Session, turn int, micros int64, now time.Time) []store.Op {
+	if micros == 0 {
 		return nil
 	}
 	k := spendingPrefix + dayOf(now) + "/" + head.Tenant + "/" + head.ID + "/" + strconv.Itoa(turn)
-	return []store.Op{{Key: []byte(k), Value: strconv.AppendInt(nil, u.CostMicros, 10)}}
+	return []store.Op{{Key: []byte(k), Value: strconv.AppendInt(nil, micros, 10)}}
 }
 
 // spend counts what was spent beside any turn.

@@ -351,7 +351,9 @@ func (a *actor) failure(p *passing, err error) *abi.Error {
 
 func (a *actor) end(ctx context.Context, q *queued, p *passing, reply *abi.Reply) (host.TurnStatus, error) {
 	used, calls := p.passage.Used()
-	e := host.Ended{Task: q.accepted.Task, Status: host.TurnDone, Usage: used, Calls: calls, Fuel: p.fuel, Label: p.passage.Label()}
+	e := host.Ended{
+		Task: q.accepted.Task, Status: host.TurnDone, Usage: used, Others: p.passage.Others(), Calls: calls, Fuel: p.fuel, Label: p.passage.Label(),
+	}
 	switch reply.Status {
 	case abi.StatusWaiting:
 		e.Status, e.Waiting = host.TurnWaiting, a.due(reply.Waiting)
@@ -399,6 +401,7 @@ func (a *actor) abort(ctx context.Context, q *queued, p *passing, status host.Tu
 	e := host.Ended{Task: q.accepted.Task, Status: status, Error: failure, Label: a.label}
 	if p != nil {
 		e.Usage, e.Calls = p.passage.Used()
+		e.Others = p.passage.Others()
 		e.Fuel = p.fuel
 		e.Label = p.passage.Label()
 	}

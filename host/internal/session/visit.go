@@ -43,6 +43,7 @@ type visit struct {
 
 // called is one call of a visit.
 type called struct {
+	name    string
 	digest  string
 	done    chan struct{}
 	waiters int
@@ -69,10 +70,19 @@ func (a *actor) attend(ctx context.Context, agent *host.Agent, q *queued, p *pas
 	if err := v.resume(ctx, p.past); err != nil {
 		return nil, err
 	}
+	v.idles()
 	a.visited(v)
 	defer a.visited(nil)
 	defer v.close()
 	return v.until(ctx, q, p)
+}
+
+// idles says that the session does nothing as long as nobody calls: then it takes no place
+// of those that work.
+func (v *visit) idles() {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.actor.busy.Store(v.flying > 0)
 }
 
 // visited makes a visit the one that calls find.
@@ -94,11 +104,17 @@ func (v *visit) resume(ctx context.Context, past []host.Entry) error {
 		if n, err := strconv.Atoi(id); err == nil {
 			v.next = max(v.next, n)
 		}
-		var o struct{ Hash string }
+		var o struct{ Name, Hash string }
 		if err := json.Unmarshal(e.Body, &o); err != nil {
 			return err
 		}
-		v.calls[id] = &called{digest: o.Hash, done: closed}
+		if o.Name == replyCall {
+			if err := v.replied(ctx, e); err != nil {
+				return err
+			}
+			continue
+		}
+		v.calls[id] = &called{name: o.Name, digest: o.Hash, done: closed}
 		if delete(open, id); e.Kind == host.EntryIntent {
 			open[id] = e
 		}
@@ -115,6 +131,41 @@ func (v *visit) resume(ctx context.Context, past []host.Entry) error {
 		v.begin(id, in.Name, request, in.Hash)
 	}
 	return nil
+}
+
+// replyCall is the name under which a turn's reply is on record.
+const replyCall = "reply"
+
+// replied goes on with the reply that the program gave an earlier host: it has no other.
+func (v *visit) replied(ctx context.Context, e host.Entry) error {
+	b, err := v.actor.payload(ctx, e)
+	if err != nil {
+		return err
+	}
+	if e.Kind == host.EntryIntent {
+		reply := &abi.Reply{}
+		if err := json.Unmarshal(b, reply); err != nil {
+			return err
+		}
+		offer(v.end, reply)
+		return nil
+	}
+	var r abi.Result
+	if err := json.Unmarshal(b, &r); err != nil {
+		return err
+	}
+	if r.Error != nil && len(v.end) == 0 { // it was refused before it was decided
+		offer[error](v.fail, r.Error)
+	}
+	return nil
+}
+
+// offer puts a value into a channel, unless there is one.
+func offer[T any](to chan T, x T) {
+	select {
+	case to <- x:
+	default:
+	}
 }
 
 // closed is a channel that is.
@@ -165,8 +216,19 @@ func (v *visit) until(ctx context.Context, q *queued, p *passing) (*abi.Reply, e
 func (v *visit) quiet() bool {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	v.closed = v.flying == 0
+	v.closed = v.flying == 0 && len(v.end) == 0
 	return v.closed
+}
+
+// finish takes the program's reply, unless it has one; false when the turn leaves the memory
+// first, or is about to end.
+func (v *visit) finish(reply *abi.Reply) bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if !v.closed {
+		offer(v.end, reply)
+	}
+	return !v.closed
 }
 
 // close lets no call begin any more and waits for those under way.
@@ -184,6 +246,9 @@ func (v *visit) call(ctx context.Context, c host.TaskCall) ([]byte, error) {
 		request = []byte("{}")
 	}
 	digest := v.actor.log.Hash(request)
+	if name := c.Name; name == abi.CallStart || name == abi.CallWait || name == replyCall { // no calls of their own
+		return v.guest.At(ctx, "", name, request)
+	}
 	f, id, err := v.find(c, request, digest)
 	if err != nil {
 		return nil, err
@@ -217,7 +282,7 @@ func (v *visit) find(c host.TaskCall, request []byte, digest string) (*called, s
 	defer v.mu.Unlock()
 	id := nameOf(c.ID)
 	if f := v.calls[id]; id != "" && f != nil {
-		if f.digest != digest {
+		if f.digest != digest || f.name != c.Name {
 			return nil, id, host.Errorf(host.ErrConflict, "call %s: the id %.80q was used for another request; use a new one", c.Name, c.ID)
 		}
 		f.waiters++
@@ -255,9 +320,10 @@ func (v *visit) begin(id, name string, request []byte, digest string) {
 
 // begun performs a call beside its request. The caller holds mu.
 func (v *visit) begun(id, name string, request []byte, digest string) *called {
-	f := &called{digest: digest, done: make(chan struct{})}
+	f := &called{name: name, digest: digest, done: make(chan struct{})}
 	v.calls[id] = f
 	v.flying++
+	v.actor.busy.Store(true)
 	v.wg.Go(func() {
 		result, err := v.guest.At(v.ctx, id, name, request)
 		if err == nil {
@@ -273,16 +339,15 @@ func (v *visit) begun(id, name string, request []byte, digest string) *called {
 func (v *visit) over(f *called, result []byte, err error) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	v.flying--
+	if v.flying--; v.flying == 0 {
+		v.actor.busy.Store(false)
+	}
 	if f.err = v.explained(err); f.waiters > 0 {
 		f.result = result
 	}
 	close(f.done)
 	if err != nil && !errors.Is(err, host.ErrDiverged) {
-		select {
-		case v.fail <- err:
-		default:
-		}
+		offer(v.fail, err)
 	}
 }
 

@@ -52,8 +52,10 @@ type world struct {
 	started int
 	effects []string
 	agent   *host.Agent
-	gone    bool   // the agent is no longer configured
-	imaged  string // the only module with images, empty for all
+	gone    bool              // the agent is no longer configured
+	words   []string          // of the passage that began last
+	forge   func(*host.Entry) // changes what is imported
+	imaged  string            // the only module with images, empty for all
 }
 
 var caller = host.Caller{Tenant: "t", User: "owner"}
@@ -66,7 +68,10 @@ func newWorld(t *testing.T, g guest) *world {
 	return w
 }
 
-type journals struct{ *journal.Journals }
+type journals struct {
+	*journal.Journals
+	w *world
+}
 
 func (j journals) Create(ctx context.Context, o host.Open, ops ...words.Op) (session.Log, error) {
 	l, err := j.Journals.Create(ctx, o, ops...)
@@ -94,15 +99,26 @@ func (j journals) Fork(ctx context.Context, o host.Open, ops ...words.Op) (sessi
 
 func (j journals) Import(ctx context.Context, tenant string, r io.Reader, o session.ImportSpec) error {
 	_, err := j.Journals.Import(ctx, tenant, r, journal.ImportOptions{
-		Session: o.Session, Owner: o.Owner, Entry: o.Entry,
+		Session: o.Session, Owner: o.Owner, Entry: func(e *host.Entry, payload []byte) error {
+			if j.w.forge != nil {
+				j.w.forge(e)
+			}
+			return o.Entry(e, payload)
+		},
 		Ops: func(s journal.Summary) ([]words.Op, error) { return o.Ops(s.Root) },
 	})
 	return err
 }
 
-type door struct{ *gate.Gate }
+type door struct {
+	*gate.Gate
+	w *world
+}
 
 func (d door) Begin(s session.PassageSpec) (session.Passage, error) {
+	d.w.mu.Lock()
+	d.w.words = s.Words
+	d.w.mu.Unlock()
 	o := gate.TurnOptions{
 		Session: s.Session, Journal: s.Log, Past: s.Past, Payload: s.Payload, Budget: s.Budget, Label: s.Label, Tasks: s.Tasks, Words: s.Words,
 		Patience: s.Patience, Life: s.Life, Unknown: s.Unknown, Lenient: s.Mode == session.Rehearse, Anew: s.Anew,
@@ -298,6 +314,9 @@ func (k effect) Perform(ctx context.Context, c *host.Call) (host.Output, error) 
 	k.w.mu.Lock()
 	defer k.w.mu.Unlock()
 	k.w.effects = append(k.w.effects, c.Class.State.(string))
+	if c.Class.State == "secret" {
+		return host.Output{Labels: abi.Labels{"": {Integrity: abi.Trusted, Readers: []string{"user4"}}}}, nil
+	}
 	return host.Output{Derived: c.Class.State != "web"}, nil // what comes from the web is untrusted
 }
 
@@ -314,7 +333,11 @@ func (chat) Classify(_ context.Context, c *host.Call) (host.Class, error) {
 
 func (chat) Perform(_ context.Context, c *host.Call) (host.Output, error) {
 	b, err := json.Marshal(c.Class.State)
-	return host.Output{OK: b, Usage: abi.Usage{InputTokens: 7}}, err
+	u := abi.Usage{InputTokens: 7}
+	if c.Class.State == "dear" {
+		u.CostMicros = 10
+	}
+	return host.Output{OK: b, Usage: u}, err
 }
 
 // tool is a capability whose calls activate a guest.
@@ -355,11 +378,11 @@ when { resource.path like "ask*" } unless { context has approval && context.appr
 	caps := map[string]host.Capability{"effect": effect{w}, "tool": tool{w}, abi.CallModelChat: chat{}}
 	log := slog.New(slog.DiscardHandler)
 	service = session.New(session.Options{
-		Store: w.store, Journals: journals{w.journals}, Runner: w, Agents: w, Now: w.now, Log: log, Limits: w.limits,
+		Store: w.store, Journals: journals{w.journals, w}, Runner: w, Agents: w, Now: w.now, Log: log, Limits: w.limits,
 		Prefixes: prefixes, Private: snapshot.Prefixes, Grants: grants{set},
 		Images: snapshot.New(w.store, w.journals), Notices: &w.notices, Patience: w.patience, ApprovalLife: w.life,
 		Memory: func() int64 { return w.memory },
-		Door:   door{gate.New(gate.Options{Capabilities: caps, Policy: cedar.New(set), Now: w.now, Log: log})},
+		Door:   door{gate.New(gate.Options{Capabilities: caps, Policy: cedar.New(set), Now: w.now, Log: log}), w},
 	})
 	maps.Copy(caps, service.Capabilities())
 	w.service = service

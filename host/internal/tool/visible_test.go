@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 
@@ -16,12 +17,7 @@ import (
 // hiding is what Call.Could says when some actions can never be allowed.
 func hiding(actions ...string) func(context.Context, host.Class) bool {
 	return func(_ context.Context, class host.Class) bool {
-		for _, a := range actions {
-			if class.Action == a {
-				return false
-			}
-		}
-		return true
+		return !slices.Contains(actions, class.Action)
 	}
 }
 

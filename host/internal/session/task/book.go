@@ -204,17 +204,25 @@ func (b *Book) List(ctx context.Context, tenant string, f host.TaskFilter) ([]ho
 	if limit <= 0 || limit > 1000 {
 		limit = 100
 	}
-	out := []host.Task{}
+	var all []host.Task
 	err := b.each(ctx, []byte("task/"+tenant+"/"), func(t host.Task) bool {
 		t = b.current(t)
-		if (f.Agent == "" || t.Agent == f.Agent) && (f.State == "" || t.State == f.State) && (f.After == "" || t.ID < f.After) &&
-			(f.Visible == nil || f.Visible(&t)) {
-			out = append(out, t)
+		if (f.Agent == "" || t.Agent == f.Agent) && (f.State == "" || t.State == f.State) && (f.After == "" || t.ID < f.After) {
+			all = append(all, t)
 		}
 		return true
 	})
-	slices.SortFunc(out, func(x, y host.Task) int { return strings.Compare(y.ID, x.ID) })
-	return out[:min(limit, len(out))], err
+	slices.SortFunc(all, func(x, y host.Task) int { return strings.Compare(y.ID, x.ID) })
+	out := []host.Task{}
+	for i := range all { // policies are asked, so about no more than a page needs
+		if len(out) == limit {
+			break
+		}
+		if f.Visible == nil || f.Visible(&all[i]) {
+			out = append(out, all[i])
+		}
+	}
+	return out, err
 }
 
 // Forget deletes the records of all tasks of a session that is removed.

@@ -183,6 +183,11 @@ func TestList(t *testing.T) {
 			t.Errorf("%s: %s", name, diff)
 		}
 	}
+	asked := 0
+	ids(host.TaskFilter{Limit: 1, After: ulid + "C", Visible: func(*host.Task) bool { asked++; return true }})
+	if asked != 1 {
+		t.Errorf("whether a task is visible was asked %d times for a page of one", asked)
+	}
 	if err := w.book.Forget(t.Context(), "t", "s"); err != nil || len(ids(host.TaskFilter{})) > 0 {
 		t.Errorf("after the session was removed: %v, %v", ids(host.TaskFilter{}), err)
 	}

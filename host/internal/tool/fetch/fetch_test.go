@@ -90,6 +90,10 @@ func TestNamesAreLookedUpOnlyIfAllowed(t *testing.T) {
 	if class.Action != "resolveName" || class.Resource.UID.ID != "the-secret-is-42.example.com:443" || !class.Kind.Has(host.Egress) {
 		t.Errorf("asked for %+v", class)
 	}
+	name := []string{"the-secret-is-42.example.com"}
+	if diff := cmp.Diff([][]string{name, name, {}}, [][]string{class.Recipient, class.Control, class.Data}); diff != "" {
+		t.Errorf("recipient, control and data (-want +got):\n%s", diff)
+	}
 	c = callOf(t, abi.HTTPRequest{URL: "https://192.0.2.1/"})
 	c.Ask = func(context.Context, host.Class) error { return refusal }
 	if _, err := f.Classify(t.Context(), c); err != nil {
@@ -150,13 +154,13 @@ func TestClassify(t *testing.T) {
 		in   abi.HTTPRequest
 		want host.Class
 	}{
-		{abi.HTTPRequest{}, host.Class{Action: "httpGet", Kind: host.Observe | host.Egress, Recovery: abi.RecoverRead, Context: ctx("GET")}},
-		{abi.HTTPRequest{Method: "head"}, host.Class{Action: "httpGet", Kind: host.Observe | host.Egress, Recovery: abi.RecoverRead, Context: ctx("HEAD")}},
+		{abi.HTTPRequest{}, host.Class{Action: "httpGet", Kind: host.Observe | host.Egress, Recovery: abi.RecoverRead, Data: []string{}, Context: ctx("GET")}},
+		{abi.HTTPRequest{Method: "head"}, host.Class{Action: "httpGet", Kind: host.Observe | host.Egress, Recovery: abi.RecoverRead, Data: []string{}, Context: ctx("HEAD")}},
 		{abi.HTTPRequest{Method: "POST", Body: "x"}, host.Class{Action: "httpSend", Kind: host.Effect | host.Egress, Recovery: abi.RecoverOnce, Context: ctx("POST")}},
-		{abi.HTTPRequest{Method: "OPTIONS"}, host.Class{Action: "httpSend", Kind: host.Effect | host.Egress, Recovery: abi.RecoverOnce, Context: ctx("OPTIONS")}},
+		{abi.HTTPRequest{Method: "OPTIONS"}, host.Class{Action: "httpSend", Kind: host.Effect | host.Egress, Recovery: abi.RecoverOnce, Data: []string{}, Context: ctx("OPTIONS")}},
 		{
 			abi.HTTPRequest{Method: "PUT", Headers: map[string]string{"idempotency-key": "k1"}},
-			host.Class{Action: "httpSend", Kind: host.Effect | host.Egress, Recovery: abi.RecoverKeyed, Context: ctx("PUT")},
+			host.Class{Action: "httpSend", Kind: host.Effect | host.Egress, Recovery: abi.RecoverKeyed, Data: []string{}, Context: ctx("PUT")},
 		},
 	} {
 		test.in.URL = "https://API.example/v1/%61%2fb?token=q"
@@ -165,7 +169,8 @@ func TestClassify(t *testing.T) {
 			t.Errorf("%+v: %v", test.in, err)
 			continue
 		}
-		test.want.Resource, test.want.Recipient = resource, []string{"api.example:443"}
+		test.want.Resource, test.want.Recipient = resource, []string{"api.example"}
+		test.want.Control = []string{test.in.URL} // as the guest wrote it
 		diff := cmp.Diff(test.want, got, cmpopts.IgnoreFields(host.Class{}, "State"), cmp.Comparer(func(a, b netip.Addr) bool { return a == b }))
 		if diff != "" {
 			t.Errorf("%+v (-want +got):\n%s", test.in, diff)
