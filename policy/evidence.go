@@ -27,6 +27,10 @@ const evidenceVersion = 1
 // rather than the end of the process.
 const maxEvidenceDepth = 32
 
+// maxEvidenceKept is the size of evidence in bytes: with it a record, in which it stands in
+// base64, stays below what the store takes in one value.
+const maxEvidenceKept = 512 << 10
+
 var (
 	errEvidenceDepth = fmt.Errorf("is nested more than %d deep", maxEvidenceDepth)
 	errEvidenceNil   = errors.New("is nil; leave the key out if there is no value")
@@ -34,8 +38,8 @@ var (
 
 // AppendEvidence appends a request in a form from which ReadEvidence makes it again. What
 // requests share is encoded once and kept with it. A text that is not UTF-8 does not come
-// back as it was. The error tells of a value that no attribute may have, and dst is then as
-// it was.
+// back as it was. The error tells of a value that no attribute may have, or of a request of
+// more than half a MiB, and dst is then as it was.
 func AppendEvidence(dst []byte, r *Request) ([]byte, error) {
 	e := encoder{append(dst, `{"v":1,"p":`...)}
 	e.uid(r.Principal)
@@ -51,6 +55,9 @@ func AppendEvidence(dst []byte, r *Request) ([]byte, error) {
 		return dst, fmt.Errorf("policy: put down the entities: %w", err)
 	}
 	e.chain(r.Chain)
+	if n := len(e.b) - len(dst); n >= maxEvidenceKept {
+		return dst, fmt.Errorf("policy: put down the request: it has %d bytes, more than %d", n, maxEvidenceKept)
+	}
 	return append(e.b, '}'), nil
 }
 

@@ -3,6 +3,7 @@ package access
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"time"
 
 	"github.com/vespiary/vespiary/abi"
@@ -165,7 +166,7 @@ func (t *tasks) CallTask(ctx context.Context, c host.Caller, id string, call hos
 	if holds(c, id) {
 		v := &visit{guard: t.guard, caller: c, call: name}
 		r := v.own(action)
-		r.Note = call.Name
+		r.Note = fmt.Sprintf("%.80s", call.Name)
 		if err := v.later(r); err != nil {
 			return nil, err
 		}

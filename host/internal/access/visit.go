@@ -42,12 +42,21 @@ func (g *Guard) visit(c host.Caller, call string, on policy.UID, actions ...stri
 
 // refuse records a denial that no policy made.
 func (v *visit) refuse(on policy.UID, action string, why policy.Cause) {
-	v.denied(v.record(on, "", action, policy.Decision{Policies: []policy.Cause{why}}))
+	v.denied(v.record(cutID(on), "", action, policy.Decision{Policies: []policy.Cause{why}}))
+}
+
+// cutID cuts the id of what may not exist: the audit is kept for ever, and callers choose it.
+func cutID(on policy.UID) policy.UID {
+	const most = 256 // bytes, more than any id here has
+	if len(on.ID) > most {
+		on.ID = strings.ToValidUTF8(on.ID[:most], "") + "…"
+	}
+	return on
 }
 
 // absent records that a caller asked for what is not there, and returns what they hear.
 func (v *visit) absent(t target, action string) error {
-	r := v.record(t.uid, "", action, policy.Decision{})
+	r := v.record(cutID(t.uid), "", action, policy.Decision{})
 	r.Note = "there is none"
 	v.denied(r)
 	return t.missing

@@ -3,7 +3,6 @@ package gate
 import (
 	"context"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/vespiary/vespiary/abi"
@@ -37,7 +36,7 @@ func (t *Turn) recordOf(c *host.Call, kind policy.RecordKind) *policy.Record {
 	return &policy.Record{
 		Chain: chainOf(run), Time: t.gate.opt.Now().UTC(), Kind: kind,
 		Tenant: run.Tenant, Session: run.Session, Turn: run.Turn, Path: c.Path,
-		Who: t.actors(run), Call: c.Name, Args: c.Digest, Model: run.Agent.Binding.Model,
+		Who: t.lineage(run).who, Call: c.Name, Args: c.Digest, Model: run.Agent.Binding.Model,
 	}
 }
 
@@ -47,24 +46,6 @@ func chainOf(run *host.Run) string {
 		return run.Session
 	}
 	return run.Task
-}
-
-// actors are who acts in a run's calls: the run, those that it acts for, the user.
-func (t *Turn) actors(run *host.Run) []policy.Actor {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if who := t.who[run]; who != nil {
-		return who
-	}
-	var who []policy.Actor
-	for r := run; r != nil; r = r.Parent {
-		who = append(who, policy.Actor{Run: r.ID, Agent: r.Agent.Name, Module: r.Module, Task: r.Task, User: r.User})
-	}
-	who = append(who, policy.Actor{User: run.User})
-	if !strings.Contains(run.Path, "/") { // there may be any number of tools
-		t.who[run] = who
-	}
-	return who
 }
 
 // evidence puts down what was decided, readable as long as the session is.

@@ -230,12 +230,12 @@ func (t *Turn) could(c *host.Call) func(context.Context, host.Class) bool {
 }
 
 func (t *Turn) context(c *host.Call, class host.Class) map[string]any {
-	chain, agents := chainAndAgents(c.Run)
+	line := t.lineage(c.Run)
 	out := map[string]any{
 		"now":        t.gate.opt.Now(),
 		"flow":       t.flow(c, class),
-		"chain":      chain,
-		"agents":     agents,
+		"chain":      line.chain,
+		"agents":     line.agents,
 		"left":       t.left(),
 		"path":       c.Path,
 		"argsDigest": c.Digest,
@@ -245,17 +245,6 @@ func (t *Turn) context(c *host.Call, class host.Class) map[string]any {
 	}
 	maps.Copy(out, class.Context)
 	return out
-}
-
-// chainAndAgents are a run and all that it acts for, and the agents of these.
-func chainAndAgents(run *host.Run) (chain, agents []policy.UID) {
-	for ; run != nil; run = run.Parent {
-		chain = append(chain, policy.UID{Type: "Run", ID: run.ID})
-		if agent := (policy.UID{Type: "Agent", ID: run.Agent.Name}); !slices.Contains(agents, agent) {
-			agents = append(agents, agent)
-		}
-	}
-	return chain, agents
 }
 
 func denial(name string, class host.Class, d policy.Decision) *abi.Error {

@@ -68,20 +68,20 @@ type Turn struct {
 	past map[string]*past
 	air  *air
 
-	mu       sync.Mutex // guards the fields below
-	label    abi.Label
-	flowOf   *policy.Shared // context.flow of a call without recipients, nil when the label changed
-	used     abi.Usage
-	others   abi.Usage
-	calls    int64 // performed
-	refused  int64
-	failed   map[string]bool // calls that failed in this passage, by path
-	who      map[*host.Run][]policy.Actor // of the agents' own runs
+	mu      sync.Mutex // guards the fields below
+	label   abi.Label
+	flowOf  *policy.Shared // context.flow of a call without recipients, nil when the label changed
+	used    abi.Usage
+	others  abi.Usage
+	calls   int64 // performed
+	refused int64
+	failed  map[string]bool        // calls that failed in this passage, by path
+	lines   map[*host.Run]*lineage // of the agents' own runs
 }
 
 // Begin starts the passage of a turn.
 func (g *Gate) Begin(opt TurnOptions) (*Turn, error) {
-	t := &Turn{gate: g, opt: opt, label: opt.Label, past: map[string]*past{}, air: newAir(), failed: map[string]bool{}, who: map[*host.Run][]policy.Actor{}}
+	t := &Turn{gate: g, opt: opt, label: opt.Label, past: map[string]*past{}, air: newAir(), failed: map[string]bool{}, lines: map[*host.Run]*lineage{}}
 	if opt.From != nil {
 		t.air = opt.From.air.again()
 	}
