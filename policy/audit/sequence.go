@@ -225,7 +225,7 @@ func (l *Log) newest(tx store.Tx, tenant string) (checkpoint, store.Revision, er
 		err = fmt.Errorf("it is the checkpoint of %s", c.origin)
 	}
 	if err != nil {
-		return checkpoint{}, 0, fmt.Errorf("%w: its checkpoint cannot be trusted: %w", ErrTampered, err)
+		return checkpoint{}, 0, fmt.Errorf("%w: its checkpoint cannot be trusted: %w; if this log signed with another key before, put that back", ErrTampered, err)
 	}
 	return c, item.Revision, nil
 }

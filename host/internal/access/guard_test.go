@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -451,5 +452,27 @@ func TestScopesAreTheSchemas(t *testing.T) {
 	}
 	if n != len(access.Groups) || n < 20 {
 		t.Errorf("the schema has %d actions, scopes know %d", n, len(access.Groups))
+	}
+}
+
+// TestNamesOfNothing: callers choose what they ask for, and the audit is kept for ever.
+func TestNamesOfNothing(t *testing.T) {
+	w := newWorld(t, permitAll)
+	w.empty = true
+	if _, err := w.guard.Sessions(sessions{w}).Get(t.Context(), user1, strings.Repeat("é", 10_000)); host.CodeOf(err) != host.ErrNotFound {
+		t.Fatal(err)
+	}
+	if id := w.records[0].Resource.ID; len(id) > 300 || !utf8.ValidString(id) {
+		t.Errorf("the audit has an id of %d bytes", len(id))
+	}
+}
+
+// TestSharedGroups: two people who are named by what somebody asks about are in one group.
+func TestSharedGroups(t *testing.T) {
+	w := newWorld(t, `@id("p") permit (principal, action == Action::"approve", resource)
+		when { resource.owner in Group::"everybody" && resource.user in Group::"everybody" && resource.owner != resource.user };`)
+	third := host.Caller{Tenant: "home", User: "user3", Via: host.ViaKey}
+	if _, err := w.guard.Durable(durable{w}, sessions{w}).Approval(t.Context(), third, "A1"); err != nil {
+		t.Error(err)
 	}
 }

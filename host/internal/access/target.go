@@ -60,18 +60,27 @@ func (v *visit) known(agent string) *policy.Known {
 	return k
 }
 
-// others are the users besides the caller that t names.
+// others are the users besides the caller that t names, with their groups, each once.
 func (v *visit) others(t target) []policy.Entity {
 	var out []policy.Entity
 	seen := map[policy.UID]bool{userUID(v.caller.User): true}
+	fresh := func(e policy.Entity) bool {
+		known := seen[e.UID]
+		seen[e.UID] = true
+		return !known
+	}
 	for _, e := range t.entities {
 		for _, value := range e.Attrs {
 			id, ok := value.(policy.UID)
 			if !ok || id.Type != "User" || seen[id] {
 				continue
 			}
-			seen[id] = true
-			out = append(out, person(tenantUID(v.caller), id.ID, id.ID, v.guard.opt.Groups(host.Caller{Tenant: v.caller.Tenant, User: id.ID}), nil)...)
+			groups := v.guard.opt.Groups(host.Caller{Tenant: v.caller.Tenant, User: id.ID})
+			for _, one := range person(tenantUID(v.caller), id.ID, id.ID, groups, nil) {
+				if fresh(one) {
+					out = append(out, one)
+				}
+			}
 		}
 	}
 	return out

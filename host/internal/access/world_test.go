@@ -57,7 +57,7 @@ func newWorld(t *testing.T, policies string) *world {
 			if c.Via != "" { // a caller
 				return w.groups
 			}
-			return []string{"team-" + c.User}
+			return []string{"everybody", "team-" + c.User}
 		},
 		Still: func(context.Context, host.Caller) error { return w.over },
 	})

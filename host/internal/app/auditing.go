@@ -26,8 +26,12 @@ type audits struct {
 
 var _ api.Audit = audits{}
 
-// defaultPage is how many records a page has.
-const defaultPage = 100
+// A page ends after so many records where a client does not say, and after so many bytes of
+// evidence in any case.
+const (
+	defaultPage = 100
+	maxPage     = 8 << 20
+)
 
 func noRecord(id string) error {
 	return host.Errorf(host.ErrNotFound, "there is no record %.80q in the audit; search it for those that there are", id)
@@ -58,17 +62,17 @@ func (a audits) Search(ctx context.Context, c host.Caller, f host.AuditFilter) (
 	}
 	q := queryOf(c.Tenant, f)
 	q.Reverse, q.Limit = true, limit+1
-	page := []policy.Record{}
+	page, size := []policy.Record{}, 0
 	for r, err := range a.log.Search(ctx, q) {
 		switch {
 		case err != nil && q.After != "" && errors.Is(err, store.ErrNotFound):
 			return nil, "", host.Errorf(host.ErrInvalid, "search the audit: there is no record %.80q to go on after; begin with the first page", q.After)
 		case err != nil:
 			return nil, "", err
-		case len(page) == limit:
-			return page, page[limit-1].ID, nil
+		case len(page) == limit || size > maxPage:
+			return page, page[len(page)-1].ID, nil
 		}
-		page = append(page, r)
+		page, size = append(page, r), size+len(r.Evidence)
 	}
 	return page, "", nil
 }

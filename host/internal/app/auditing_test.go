@@ -93,6 +93,30 @@ func TestAuditSearch(t *testing.T) {
 	}
 }
 
+// TestPagesHoldSoMuch: a page of records with much evidence is shorter, and the next one
+// goes on where it ended.
+func TestPagesHoldSoMuch(t *testing.T) {
+	o := newOffice(t)
+	for range 2*maxPage>>19 + 2 {
+		o.write(policy.Record{Chain: "task-S1", Kind: policy.RecordTask, Evidence: make([]byte, 1<<19)})
+	}
+	var f host.AuditFilter
+	var sizes []int
+	for {
+		page, next, err := o.audits().Search(t.Context(), user1, f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if sizes = append(sizes, len(page)); next == "" {
+			break
+		}
+		f.After = next
+	}
+	if diff := cmp.Diff([]int{17, 17}, sizes); diff != "" {
+		t.Errorf("the sizes of the pages (-want +got):\n%s", diff)
+	}
+}
+
 func TestAuditTail(t *testing.T) {
 	o := newOffice(t)
 	ids := o.fill()

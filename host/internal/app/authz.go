@@ -6,6 +6,7 @@ import (
 	"crypto/ed25519"
 	"crypto/hkdf"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"strings"
@@ -15,6 +16,7 @@ import (
 	"github.com/vespiary/vespiary/host/internal/access"
 	"github.com/vespiary/vespiary/host/internal/config"
 	"github.com/vespiary/vespiary/host/internal/identity"
+	"github.com/vespiary/vespiary/host/internal/journal"
 	"github.com/vespiary/vespiary/policy"
 	"github.com/vespiary/vespiary/policy/audit"
 )
@@ -165,6 +167,9 @@ func (h *Host) sealedFor(ctx context.Context, tenant, session string, r *policy.
 	plain, err := policy.AppendEvidence(nil, r)
 	if err == nil && session != "" {
 		plain, err = h.journals.Wrap(ctx, &host.Run{Tenant: tenant, Session: session}, plain)
+	}
+	if errors.Is(err, journal.ErrErased) { // as it is meant to be
+		return nil
 	}
 	if err != nil {
 		h.opt.Log.WarnContext(ctx, "a decision is on record without what it was made from", "session", session, "error", err)

@@ -18,7 +18,7 @@ func (p past) recent(ctx context.Context, c host.Caller, f host.DecisionFilter, 
 		q.Decision = audit.Denied
 	}
 	visible := visibility(ctx, c, f.Visible, get)
-	out := []host.DecisionRecord{}
+	out, size := []host.DecisionRecord{}, 0
 	for d, err := range p.decisions(ctx, q) {
 		if err != nil {
 			return nil, err
@@ -34,7 +34,11 @@ func (p past) recent(ctx context.Context, c host.Caller, f host.DecisionFilter, 
 		if !seen {
 			continue
 		}
-		if out = append(out, decisionRecord(&d, set)); len(out) == f.Limit {
+		one := decisionRecord(&d, set)
+		if size += len(one.Recorded); size > maxPage { // what they were made from may not fit the memory
+			one.Recorded = nil
+		}
+		if out = append(out, one); len(out) == f.Limit {
 			break
 		}
 	}

@@ -106,7 +106,7 @@ func (s *shelf) agent(ctx context.Context, cfg *config.Config, name string) (*ho
 			Name: name, Instructions: strings.TrimSpace(a.Instructions.Text), Model: a.Model,
 			MaxSteps: a.MaxSteps, Options: a.Options,
 		},
-		Tools: a.Tools, Folders: folders, Roles: a.Roles, Retain: a.Session.Retain,
+		Tools: a.Tools, Folders: folders, Roles: slices.Compact(slices.Sorted(slices.Values(a.Roles))), Retain: a.Session.Retain,
 		Idle: a.Session.Idle, MaxAge: a.Session.Max,
 		Turn: host.Budget{
 			Tokens: a.Budget.Turn.Tokens, CostMicros: int64(a.Budget.Turn.USD), Calls: a.Budget.Turn.Calls,

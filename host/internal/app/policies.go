@@ -252,6 +252,7 @@ func (p policies) Simulate(ctx context.Context, c host.Caller, files []host.Poli
 		}
 	}, func(change cedar.Change) error {
 		if len(out.Changes) < maxSimulated {
+			now.Evidence = nil // of a thousand it may be more than memory holds
 			out.Changes = append(out.Changes, host.SimulatedChange{Record: now, Is: change.Now})
 		} else {
 			out.More++

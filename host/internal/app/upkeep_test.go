@@ -11,6 +11,8 @@ import (
 	"github.com/vespiary/vespiary/abi"
 	"github.com/vespiary/vespiary/host/internal/app"
 	"github.com/vespiary/vespiary/host/internal/config"
+	"github.com/vespiary/vespiary/policy"
+	"github.com/vespiary/vespiary/policy/audit"
 )
 
 // cutChange leaves in the folder of policies what a host leaves that is killed while it
@@ -113,5 +115,23 @@ func TestStartsThatAreRefused(t *testing.T) {
 				t.Errorf("%v, want %q", err, tc.why)
 			}
 		})
+	}
+}
+
+// TestLargeArguments: what is too large to be put down with a decision does not keep the
+// call from being made and recorded, and its task goes on.
+func TestLargeArguments(t *testing.T) {
+	dir := policed(t, base+"agents: {scout: {plugin: external, tools: [files]}}\n", map[string]string{"people.cedar": allowPeople, "runs.cedar": allowRuns})
+	l := goLive(t, dir, app.Options{})
+	task, agent := l.openTask("scout", nil)
+	for _, size := range []int{400_000, 2_000_000} {
+		arguments := `{"name":"files_write","arguments":{"path":"a.txt","text":"` + strings.Repeat("x", size) + `"}}`
+		if r := agent.call(task.ID, "", abi.CallToolCall, arguments); r.Error != nil {
+			t.Errorf("%d bytes: %v", size, r.Error)
+		}
+	}
+	records := l.records(audit.Query{Chain: task.ID, Action: "files.files_write", Kind: policy.RecordDecision})
+	if len(records) != 2 || len(records[0].Evidence) < 400_000 || records[1].Evidence != nil {
+		t.Errorf("%d decisions are on record, or not with what they were made from", len(records))
 	}
 }

@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -97,7 +96,7 @@ func (r *runner) follow(ctx context.Context, f host.AuditFilter) iter.Seq2[polic
 	return func(yield func(policy.Record, error) bool) {
 		stream, err := r.tail(ctx, f)
 		for err == nil {
-			for rec, failed := range records(stream) {
+			for rec, failed := range events[policy.Record](stream) {
 				if failed != nil {
 					err = failed
 					break
@@ -131,28 +130,4 @@ func (r *runner) again(ctx context.Context, f host.AuditFilter) (io.ReadCloser, 
 		failed = err
 	}
 	return nil, fmt.Errorf("the host does not answer any more: %w", failed)
-}
-
-// records yields the records of a stream, and closes it.
-func records(stream io.ReadCloser) iter.Seq2[policy.Record, error] {
-	return func(yield func(policy.Record, error) bool) {
-		defer stream.Close() //nolint:errcheck // read to its end, or of no more use
-		for e, err := range sse(stream) {
-			var rec policy.Record
-			switch {
-			case err != nil:
-				yield(rec, fmt.Errorf("%w: %w", errBroken, err))
-				return
-			case e.kind == "problem":
-				yield(rec, problem(e.data))
-				return
-			case json.Unmarshal(e.data, &rec) != nil:
-				yield(rec, errors.New("read the host's stream: a record is not JSON"))
-				return
-			case !yield(rec, nil):
-				return
-			}
-		}
-		yield(policy.Record{}, errBroken)
-	}
 }

@@ -66,7 +66,7 @@ func TestAuditTailEnds(t *testing.T) {
 		}, "vespiary: follow the audit: it failed\n"},
 		"nonsense": {func(w http.ResponseWriter, _ *http.Request) {
 			_, _ = io.WriteString(w, "data: x\n\n")
-		}, "vespiary: follow the audit: read the host's stream: a record is not JSON\n"},
+		}, "vespiary: follow the audit: read the host's stream: an event is not JSON\n"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			server := httptest.NewServer(tc.serve)

@@ -62,12 +62,12 @@ type sseEvent struct {
 // errBroken ends a stream whose connection was lost before its last event.
 var errBroken = errors.New("the stream broke off")
 
-// events yields the host's events of a stream, and closes it.
-func events(stream io.ReadCloser) iter.Seq2[host.StreamEvent, error] {
-	return func(yield func(host.StreamEvent, error) bool) {
+// events yields what the host tells in a stream, and closes it.
+func events[T any](stream io.ReadCloser) iter.Seq2[T, error] {
+	return func(yield func(T, error) bool) {
 		defer stream.Close() //nolint:errcheck // read to its end, or of no more use
 		for e, err := range sse(stream) {
-			var event host.StreamEvent
+			var event T
 			switch {
 			case err != nil:
 				yield(event, fmt.Errorf("%w: %w", errBroken, err))
@@ -82,7 +82,8 @@ func events(stream io.ReadCloser) iter.Seq2[host.StreamEvent, error] {
 				return
 			}
 		}
-		yield(host.StreamEvent{}, errBroken)
+		var none T
+		yield(none, errBroken)
 	}
 }
 
@@ -121,7 +122,7 @@ func (r *runner) send(ctx context.Context, agent string, m message) iter.Seq2[ho
 		}
 		f := follower{session: session}
 		for {
-			more, err := f.take(events(stream), yield)
+			more, err := f.take(events[host.StreamEvent](stream), yield)
 			if err == nil && !more {
 				return
 			}

@@ -179,3 +179,53 @@ func (s sharing) Classify(ctx context.Context, c *host.Call) (host.Class, error)
 	class.Share = s.share
 	return class, err
 }
+
+// TestStreamEndsWithItsTask: what streams does not go on when the task is over that let it.
+func TestStreamEndsWithItsTask(t *testing.T) {
+	w := newWorld(t)
+	live := tasks{"k": active("k")}
+	var late error
+	w.caps["think"].(*capability).perform = func(ctx context.Context, c *host.Call) (host.Output, error) {
+		if err := c.Emit(ctx, abi.Emit{Content: []abi.Content{abi.Text("in time")}}); err != nil {
+			return host.Output{}, err
+		}
+		delete(live, "k")
+		late = c.Emit(ctx, abi.Emit{Content: []abi.Content{abi.Text("late")}})
+		return host.Output{}, late
+	}
+	_, g := w.begin(gate.TurnOptions{Tasks: live})
+	if got := w.call(g, "think", `{"path":"x"}`); !strings.Contains(got, "is over") || late == nil {
+		t.Errorf("%s, %v", got, late)
+	}
+}
+
+// TestBudgetRefusesAsItself: a call that is made again and finds no budget left is not on
+// record as allowed.
+func TestBudgetRefusesAsItself(t *testing.T) {
+	w := newWorld(t)
+	l := audited(w)
+	ctx, cancel := context.WithCancelCause(t.Context())
+	w.caps["keyed"].(*capability).perform = func(context.Context, *host.Call) (host.Output, error) {
+		cancel(host.ErrStopping)
+		return host.Output{}, context.Canceled
+	}
+	_, g := w.begin(gate.TurnOptions{})
+	if _, err := g.Call(ctx, "keyed", []byte(`{"path":"x"}`)); err == nil {
+		t.Fatal("it was not interrupted")
+	}
+	w.crash()
+	_, g = w.begin(gate.TurnOptions{Budget: host.Budget{Tokens: 1}})
+	w.caps["keyed"] = sharing{w.caps["keyed"], host.Budget{Tokens: 600}}
+	if got := w.call(g, "keyed", `{"path":"x"}`); !strings.Contains(got, string(abi.CodeBudgetExceeded)) {
+		t.Fatal(got)
+	}
+	var decisions []bool
+	for _, r := range l.records {
+		if r.Kind == policy.RecordDecision {
+			decisions = append(decisions, r.Decision.Allowed)
+		}
+	}
+	if len(decisions) != 2 || !decisions[0] || decisions[1] {
+		t.Errorf("allowed: %v", decisions)
+	}
+}

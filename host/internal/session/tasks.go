@@ -119,7 +119,7 @@ func (a *actor) closed(q *queued) {
 func (a *actor) taskOf(q *queued) host.Task {
 	t := host.Task{
 		ID: q.accepted.Task, Tenant: a.open.Session.Tenant, User: q.accepted.Caller.User, Agent: a.open.Session.Agent,
-		Session: a.open.Session.ID, Turn: q.turn, State: host.TaskActive, External: q.accepted.External,
+		Session: a.open.Session.ID, Turn: q.turn, State: host.TaskActive, External: q.accepted.External, Opened: q.entry.Time,
 		TaskSpec: host.TaskSpec{Budget: q.accepted.Budget, Grants: q.accepted.Grants},
 	}
 	if q.accepted.Expires > 0 {
@@ -139,23 +139,19 @@ func (a *actor) reconcile(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	var ops []store.Op
 	for _, q := range a.queue {
 		known := slices.ContainsFunc(active, func(t host.Task) bool { return t.ID == q.accepted.Task })
 		if known || q.accepted.Recorded && !a.inherits(q) {
 			continue
 		}
-		more, err := a.svc.opt.Tasks.Open(a.taskOf(q), "")
+		ops, err := a.svc.opt.Tasks.Open(a.taskOf(q), "")
+		if err == nil {
+			err = a.svc.writeTask(ctx, a.taskOf(q), host.TaskActive, nil, ops)
+		}
 		if err != nil {
 			return err
 		}
-		ops = append(ops, more...)
 		q.accepted.Recorded = true
-	}
-	if len(ops) > 0 {
-		if _, err := a.svc.opt.Store.Commit(ctx, store.Batch{Ops: ops}); err != nil {
-			return err
-		}
 	}
 	for _, t := range active {
 		if slices.ContainsFunc(a.queue, func(q *queued) bool { return q.accepted.Task == t.ID }) {
@@ -172,10 +168,7 @@ func (a *actor) reconcile(ctx context.Context) error {
 func (s *Service) drop(ctx context.Context, t host.Task, by *host.Caller) error {
 	ops, err := s.opt.Tasks.End(ctx, t.Tenant, t.Session, t.ID, host.TaskCancelled, t.External)
 	if err == nil {
-		err = s.note(ctx, s.taskRecord(t, host.TaskCancelled, by), func(record ...store.Op) error {
-			_, err := s.opt.Store.Commit(ctx, store.Batch{Ops: append(ops, record...)})
-			return err
-		})
+		err = s.writeTask(ctx, t, host.TaskCancelled, by, ops)
 	}
 	if err != nil {
 		s.opt.Tasks.Reopen(t.Tenant, t.Session, t.ID)
@@ -183,6 +176,14 @@ func (s *Service) drop(ctx context.Context, t host.Task, by *host.Caller) error 
 	}
 	s.opt.Tasks.Ended(t.Tenant, t.Session, t.ID)
 	return nil
+}
+
+// writeTask writes what becomes of a task outside of the turn that works on it.
+func (s *Service) writeTask(ctx context.Context, t host.Task, state host.TaskState, by *host.Caller, ops []store.Op) error {
+	return s.note(ctx, s.taskRecord(t, state, by), func(record ...store.Op) error {
+		_, err := s.opt.Store.Commit(ctx, store.Batch{Ops: append(ops, record...)})
+		return err
+	})
 }
 
 // inherits tells whether an event is of an earlier epoch: of the past that a fork shares, or

@@ -35,7 +35,7 @@ type visit struct {
 
 	mu     sync.Mutex
 	wg     sync.WaitGroup
-	calls  map[string]*called // by name; of those that are over and delivered only the digest is kept
+	calls  map[string]*called // that have a name; of those that are over and delivered only the digest is kept
 	next   int
 	flying int
 	closed bool
@@ -101,9 +101,8 @@ func (v *visit) resume(ctx context.Context, past []host.Entry) error {
 		if !own || strings.Contains(id, "/") {
 			continue
 		}
-		if n, err := strconv.Atoi(id); err == nil {
-			v.next = max(v.next, n)
-		}
+		n, name := strconv.Atoi(id) // what is no number
+		v.next = max(v.next, n)
 		var o struct{ Name, Hash string }
 		if err := json.Unmarshal(e.Body, &o); err != nil {
 			return err
@@ -114,7 +113,9 @@ func (v *visit) resume(ctx context.Context, past []host.Entry) error {
 			}
 			continue
 		}
-		v.calls[id] = &called{name: o.Name, digest: o.Hash, done: closed}
+		if name != nil {
+			v.calls[id] = &called{name: o.Name, digest: o.Hash, done: closed}
+		}
 		if delete(open, id); e.Kind == host.EntryIntent {
 			open[id] = e
 		}
@@ -128,7 +129,7 @@ func (v *visit) resume(ctx context.Context, past []host.Entry) error {
 		if err := json.Unmarshal(e.Body, &in); err != nil {
 			return err
 		}
-		v.begin(id, in.Name, request, in.Hash)
+		v.begin(id, in.Name, request, v.calls[id] != nil)
 	}
 	return nil
 }
@@ -294,11 +295,12 @@ func (v *visit) find(c host.TaskCall, request []byte, digest string) (*called, s
 	case v.flying >= maxVisits:
 		return nil, id, host.Errorf(host.ErrTooMany, "call %s: the task has %d calls under way, the most it may have; wait for some", c.Name, v.flying)
 	}
-	if id == "" {
+	named := id != ""
+	if !named {
 		v.next++
 		id = strconv.Itoa(v.next)
 	}
-	f := v.begun(id, c.Name, request, digest)
+	f := v.begun(id, c.Name, request, named)
 	f.waiters++
 	return f, id, nil
 }
@@ -312,16 +314,19 @@ func nameOf(id string) string {
 	return "x" + hex.EncodeToString(sum[:12])
 }
 
-func (v *visit) begin(id, name string, request []byte, digest string) {
+func (v *visit) begin(id, name string, request []byte, named bool) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	v.begun(id, name, request, digest)
+	v.begun(id, name, request, named)
 }
 
-// begun performs a call beside its request. The caller holds mu.
-func (v *visit) begun(id, name string, request []byte, digest string) *called {
-	f := &called{name: name, digest: digest, done: make(chan struct{})}
-	v.calls[id] = f
+// begun performs a call beside its request. Only one that the program has named can be asked
+// for again. The caller holds mu.
+func (v *visit) begun(id, name string, request []byte, named bool) *called {
+	f := &called{name: name, digest: v.actor.log.Hash(request), done: make(chan struct{})}
+	if named {
+		v.calls[id] = f
+	}
 	v.flying++
 	v.actor.busy.Store(true)
 	v.wg.Go(func() {
