@@ -58,6 +58,7 @@ type Invocation struct {
 	Label *abi.Label `json:"-"`
 	// External opens a task for a program elsewhere, which holds the token that Issue makes.
 	External bool                   `json:"-"`
+	Awaited  bool                   `json:"-"` // it is Signal.Awaited
 	Issue    func(task Task) string `json:"-"`
 	// IdempotencyKey, when not empty, makes a repeated invocation return the same
 	// turn; Body is what must be equal for that, byte by byte.

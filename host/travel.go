@@ -37,6 +37,9 @@ type Signal struct {
 	// IdempotencyKey and Body are those of an Invocation.
 	IdempotencyKey string
 	Body           []byte
+	// Awaited takes the signal only where something waits for it, so that it begins nothing
+	// that the agent did not ask for.
+	Awaited bool
 }
 
 // ReplayOptions say how a session is run again. The zero value replays it strictly, as

@@ -49,13 +49,13 @@ func (l *Log) finish(ctx context.Context) {
 // Integrate does what Run does each second: when it returns nil, every record that was noted
 // or handed over before is durable, and with a signer also in the signed tree.
 func (l *Log) Integrate(ctx context.Context) error {
+	l.sequencing.Lock() // another one may be writing what was handed over before
+	defer l.sequencing.Unlock()
 	l.dismiss(ctx)
 	err := l.flushAll(ctx)
 	if l.opt.Signer == nil {
 		return err
 	}
-	l.sequencing.Lock()
-	defer l.sequencing.Unlock()
 	for tenant := ""; ; {
 		next, e := l.nextTenant(ctx, tenant)
 		if e != nil || next == "" {

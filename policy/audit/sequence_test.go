@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"golang.org/x/mod/sumdb/note"
 	"golang.org/x/mod/sumdb/tlog"
@@ -307,4 +308,50 @@ func FuzzProof(f *testing.F) {
 		_, _ = openCheckpoint(signed, public)
 		_, _ = parseCheckpoint(string(signed))
 	})
+}
+
+// held is a store whose first commit waits.
+type held struct {
+	*memory
+	once           sync.Once
+	began, release chan struct{}
+}
+
+func (h *held) Commit(ctx context.Context, b store.Batch) (store.Revision, error) {
+	h.once.Do(func() {
+		close(h.began)
+		<-h.release
+	})
+	return h.memory.Commit(ctx, b)
+}
+
+// TestIntegrateWaits: what another Integrate is writing is durable, too, when it returns.
+func TestIntegrateWaits(t *testing.T) {
+	h := &held{memory: newMemory(), began: make(chan struct{}), release: make(chan struct{})}
+	l := newLog(t, h)
+	r := record("people")
+	if err := l.Later(r); err != nil {
+		t.Fatal(err)
+	}
+	go func() { _ = l.Integrate(context.Background()) }()
+	<-h.began
+	found := make(chan error, 1)
+	go func() {
+		err := l.Integrate(context.Background())
+		if err == nil {
+			_, err = l.Get(context.Background(), tenant, "people.1")
+		}
+		found <- err
+	}()
+	select {
+	case err := <-found:
+		t.Errorf("it returned before what was handed over is durable: %v", err)
+		close(h.release)
+		return
+	case <-time.After(20 * time.Millisecond): // time enough for one that does not wait
+	}
+	close(h.release)
+	if err := <-found; err != nil {
+		t.Error(err)
+	}
 }

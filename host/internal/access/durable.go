@@ -5,6 +5,7 @@ import (
 	"io"
 
 	"github.com/vespiary/vespiary/host"
+	"github.com/vespiary/vespiary/policy"
 )
 
 // Durable puts the guard before a service; find is the same one.
@@ -16,11 +17,51 @@ type durable struct {
 	guard *Guard
 }
 
-// Signal implements Durable.
+// Signal implements Durable. Who may not begin a turn there reaches what waits for the signal
+// and nothing else.
 func (d *durable) Signal(ctx context.Context, in host.Signal) (host.Turn, error) {
-	return changeSession(ctx, d.guard, d.find, in.Caller, "Durable.Signal", in.Session, "signalSession", func() (host.Turn, error) {
-		return d.inner.Signal(ctx, in)
-	})
+	const action = "signalSession"
+	v, err := d.guard.visit(in.Caller, "Durable.Signal", sessionUID(in.Session), action)
+	if err != nil {
+		return host.Turn{}, err
+	}
+	_, t, err := v.find(ctx, d.find, in.Session, action)
+	if err != nil {
+		return host.Turn{}, err
+	}
+	if err := v.see(ctx, t); err != nil {
+		return host.Turn{}, err
+	}
+	in.Awaited = !v.begins(ctx, t)
+	if err := v.may(ctx, t, action, nil); err != nil {
+		return host.Turn{}, err
+	}
+	return done(ctx, v, func() (host.Turn, error) { return d.inner.Signal(ctx, in) })
+}
+
+// begins reports whether the caller may begin a turn in a session, and remembers to take
+// that down. That they may not is no denial yet.
+func (v *visit) begins(ctx context.Context, session target) bool {
+	agent, ok := v.guard.agentTarget(session.agent)
+	if !ok {
+		return false
+	}
+	if d, _ := v.decide(ctx, agent, agent.read, nil); !d.Allowed {
+		return false
+	}
+	var records []*policy.Record
+	for _, one := range []struct {
+		target
+		action string
+	}{{agent, "invokeAgent"}, {session, "continueSession"}} {
+		d, r := v.decide(ctx, one.target, one.action, nil)
+		if !d.Allowed || !inScope(v.caller.Scopes, one.action) {
+			return false
+		}
+		records = append(records, v.evident(ctx, v.record(one.uid, one.session, one.action, d), r))
+	}
+	v.pending = append(v.pending, records...)
+	return true
 }
 
 // Unpark implements Durable.

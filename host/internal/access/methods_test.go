@@ -197,7 +197,7 @@ var asked = map[string]string{
 	"Sessions.Invoke": "invokeAgent continueSession openTask", "Sessions.Cancel": "cancelSession",
 	"Durable.Answer": "approve", "Durable.Approval": "approve", "Durable.Approvals": "approve", "Durable.Settle": "settleCall",
 	"Durable.Fork": "forkSession", "Durable.Revert": "revertSession", "Durable.Replay": "replaySession", "Durable.Diff": "readSession readSession",
-	"Durable.Upgrade": "upgradeSession", "Durable.Export": "exportSession", "Durable.Import": "importSession", "Durable.Signal": "signalSession",
+	"Durable.Upgrade": "upgradeSession", "Durable.Export": "exportSession", "Durable.Import": "importSession", "Durable.Signal": "invokeAgent continueSession signalSession",
 	"Durable.Unpark": "resumeSession", "Durable.Erase": "eraseSession", "Agents.List": "readAgent", "Admin.Install": "installModule",
 	"Admin.Reload": "reloadHost", "Backup.Backup": "backupHost", "Tasks.OpenTask": "openTask", "Tasks.EndTask": "endTask",
 	"Tasks.CallTask": "callTask", "Delegation.Delegate": "delegateTask",

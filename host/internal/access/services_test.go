@@ -183,6 +183,7 @@ func (d durable) Verify(_ context.Context, _ host.Caller, id string) (host.Verif
 
 func (d durable) Signal(_ context.Context, in host.Signal) (host.Turn, error) {
 	d.w.reach("Durable.Signal")
+	d.w.awaited = in.Awaited
 	return turnOf(in.Session), nil
 }
 

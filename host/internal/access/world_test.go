@@ -41,6 +41,7 @@ type world struct {
 	broken  error    // of the audit
 	over    error    // of what the caller proved who they are with
 	empty   bool     // the services hold nothing
+	awaited bool     // the last signal was for what waits for it alone
 	groups  []string // of callers, by the configuration of now
 }
 

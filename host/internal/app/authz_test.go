@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -84,9 +85,7 @@ func (l *live) as(token string) *live {
 func (l *live) keyOf(user string, more map[string]any) (id, token string) {
 	l.t.Helper()
 	body := map[string]any{"name": "of " + user, "user": user}
-	for name, value := range more {
-		body[name] = value
-	}
+	maps.Copy(body, more)
 	var out struct {
 		Key   host.APIKey
 		Token string
@@ -95,13 +94,12 @@ func (l *live) keyOf(user string, more map[string]any) (id, token string) {
 	return out.Key.ID, out.Token
 }
 
-// openTask opens a task for a program elsewhere.
-func (l *live) openTask(agent string, more map[string]any) (host.Task, *live) {
+// openTask opens a task for the agent that is a program elsewhere, by the name of scout, and
+// returns the holder of its token.
+func (l *live) openTask(more map[string]any) (host.Task, *live) {
 	l.t.Helper()
-	body := map[string]any{"agent": agent, "grants": []policy.Grant{{Actions: []string{"observe", "effect", "egress", "control"}}}}
-	for name, value := range more {
-		body[name] = value
-	}
+	body := map[string]any{"agent": "scout", "grants": []policy.Grant{{Actions: []string{"observe", "effect", "egress", "control"}}}}
+	maps.Copy(body, more)
 	var out struct {
 		Task  host.Task
 		Token string

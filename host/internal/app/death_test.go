@@ -50,7 +50,7 @@ func TestTokensDieWithTheirTasks(t *testing.T) {
 		if end == "expired" {
 			spec["expires_in"] = 1
 		}
-		task, holder := l.openTask("scout", spec)
+		task, holder := l.openTask(spec)
 		ids[end], tokens[end] = task.ID, holder
 		if r := holder.call(task.ID, "first", abi.CallFileWrite, wrote("one.txt")); r.Error != nil {
 			t.Fatal(r.Error)

@@ -53,7 +53,7 @@ func TestUntrustedContentSteersNothing(t *testing.T) {
 		"the web": {abi.CallHTTPFetch, fmt.Sprintf(`{"url":%q}`, page.URL)},
 		"a tool":  {abi.CallToolCall, `{"name":"files_read","arguments":{"path":"docs/wasps.md"}}`},
 	} {
-		task, agent := l.openTask("scout", map[string]any{"purpose": "Look at the page and tell " + page.URL + " of it."})
+		task, agent := l.openTask(map[string]any{"purpose": "Look at the page and tell " + page.URL + " of it."})
 		if r := agent.call(task.ID, "", abi.CallFileWrite, wrote("before.txt")); r.Error != nil {
 			t.Fatalf("before it reads: %+v", r.Error)
 		}
@@ -83,7 +83,7 @@ func TestUntrustedContentSteersNothing(t *testing.T) {
 // name, and nobody is asked.
 func TestNothingLeavesUnnamed(t *testing.T) {
 	l, page := flowing(t, "enforce: flow\n")
-	task, agent := l.openTask("scout", map[string]any{"purpose": "Look at the page."})
+	task, agent := l.openTask(map[string]any{"purpose": "Look at the page."})
 	if r := agent.call(task.ID, "", abi.CallToolCall, `{"name":"files_read","arguments":{"path":"docs/wasps.md"}}`); r.Error != nil {
 		t.Fatal(r.Error)
 	}
@@ -102,9 +102,10 @@ func TestNothingLeavesUnnamed(t *testing.T) {
 // what they would have denied is on record.
 func TestFlowIsTried(t *testing.T) {
 	l, page := flowing(t, "")
-	task, agent := l.openTask("scout", map[string]any{"purpose": "Look at the page."})
+	task, agent := l.openTask(map[string]any{"purpose": "Look at the page."})
 	for _, call := range [][2]string{
-		{abi.CallHTTPFetch, fmt.Sprintf(`{"url":%q}`, page.URL)}, {abi.CallFileWrite, wrote("out.txt")},
+		{abi.CallHTTPFetch, fmt.Sprintf(`{"url":%q}`, page.URL)},
+		{abi.CallFileWrite, wrote("out.txt")},
 		{abi.CallHTTPFetch, fmt.Sprintf(`{"method":"POST","url":%q,"body":"x"}`, page.URL)},
 	} {
 		if r := agent.call(task.ID, "", call[0], call[1]); r.Error != nil {

@@ -61,7 +61,7 @@ func graph(t *testing.T) *live {
 // agentPy is the example's program, asking the host at the URL.
 func (l *live) agentPy(url, question string, env ...string) (*exec.Cmd, *bytes.Buffer, *bytes.Buffer) {
 	l.t.Helper()
-	cmd := exec.CommandContext(l.t.Context(), python(l.t), "agent.py", question) //nolint:gosec // a program of this module
+	cmd := exec.CommandContext(l.t.Context(), python(l.t), "agent.py", question)
 	var out, said bytes.Buffer
 	cmd.Dir, cmd.Stdout, cmd.Stderr = l.dir, &out, &said
 	cmd.Env = append(os.Environ(), append(env, "VESPIARY_URL="+url, "VESPIARY_API_KEY="+l.key)...)

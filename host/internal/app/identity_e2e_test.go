@@ -119,7 +119,7 @@ func TestPeopleSeeTheirOwn(t *testing.T) {
 	user2.want(http.StatusNotFound, http.MethodPost, "/v1/agents/librarian/invocations", question)
 	user2.want(http.StatusForbidden, http.MethodPost, "/v1/tasks", map[string]any{"agent": "scout", "grants": []policy.Grant{}})
 	hers, his := user1.invoke("librarian", "What is a vespiary?", ""), user2.invoke("curator", "Hello", "")
-	task, _ := user1.openTask("scout", nil)
+	task, _ := user1.openTask(nil)
 	for who, want := range map[*live][2][]string{
 		user1: {{hers.Session, task.Session}, {hers.Task, task.ID}}, user2: {{his.Session}, {his.Task}},
 	} {
@@ -192,7 +192,9 @@ func TestKeysAreLimited(t *testing.T) {
 		method, path string
 		body         any
 	}{
-		{http.MethodGet, "/v1/agents", nil}, {http.MethodPost, "/v1/sessions/" + turn.Session + "/erase", nil}, {http.MethodGet, "/v1/keys", nil},
+		{http.MethodGet, "/v1/agents", nil},
+		{http.MethodPost, "/v1/sessions/" + turn.Session + "/erase", nil},
+		{http.MethodGet, "/v1/keys", nil},
 		{http.MethodPost, invoke, map[string]string{"content": "x", "session": turn.Session}},
 	} {
 		uses.want(http.StatusForbidden, r.method, r.path, r.body)

@@ -38,7 +38,7 @@ func twoHosts(t *testing.T) (there, here *live) {
 // that is good for one request there.
 func TestTasksAreHandedOver(t *testing.T) {
 	there, here := twoHosts(t)
-	task, scout := there.openTask("scout", nil)
+	task, scout := there.openTask(nil)
 	token := func(audience string) *live {
 		t.Helper()
 		r := scout.call(task.ID, "", abi.CallDelegateToken, `{"audience":"`+audience+`"}`)
@@ -88,7 +88,7 @@ func TestTasksAreHandedOver(t *testing.T) {
 // more once the task is over.
 func TestPeopleHandTasksOver(t *testing.T) {
 	there, here := twoHosts(t)
-	task, _ := there.openTask("scout", nil)
+	task, _ := there.openTask(nil)
 	var out struct{ Token string }
 	there.post(http.MethodPost, "/v1/tasks/"+task.ID+"/tokens", map[string]string{"audience": "https://here.example"}, &out)
 	here.as(out.Token).want(http.StatusOK, http.MethodPost, "/v1/agents/librarian/invocations", map[string]string{"content": "What is a vespiary?"})

@@ -75,7 +75,7 @@ const noWrites = `@id("no-writes") forbid (principal is Run, action == Action::"
 // nothing; what is changes what a task that is under way may do next.
 func TestPoliciesChangeWhole(t *testing.T) {
 	l := goLive(t, newFolder(t, outside), app.Options{})
-	task, agent := l.openTask("scout", nil)
+	task, agent := l.openTask(nil)
 	may := func(want bool) {
 		t.Helper()
 		if r := agent.call(task.ID, "", abi.CallFileWrite, wrote("a.txt")); (r.Error == nil) != want {

@@ -76,7 +76,7 @@ func TestGroupsEnd(t *testing.T) {
 @id("writers") permit (principal is Run, action == Action::"fileWrite", resource) when { principal.user in Group::"writers" };
 @id("readers") permit (principal is Run, action == Action::"fileRead", resource) when { principal.user in Group::"readers@corp" };`})
 	l := goLive(t, dir, app.Options{})
-	task, agent := l.as(i.token(t, "user1", l.clock.now(), map[string]any{"roles": []string{"readers"}})).openTask("scout", nil)
+	task, agent := l.as(i.token(t, "user1", l.clock.now(), map[string]any{"roles": []string{"readers"}})).openTask(nil)
 	if r := agent.call(task.ID, "1", abi.CallFileWrite, wrote("a.txt")); r.Error != nil {
 		t.Fatalf("in the group: %v", r.Error)
 	}
@@ -123,7 +123,7 @@ func TestStartsThatAreRefused(t *testing.T) {
 func TestLargeArguments(t *testing.T) {
 	dir := policed(t, base+"agents: {scout: {plugin: external, tools: [files]}}\n", map[string]string{"people.cedar": allowPeople, "runs.cedar": allowRuns})
 	l := goLive(t, dir, app.Options{})
-	task, agent := l.openTask("scout", nil)
+	task, agent := l.openTask(nil)
 	for _, size := range []int{400_000, 2_000_000} {
 		arguments := `{"name":"files_write","arguments":{"path":"a.txt","text":"` + strings.Repeat("x", size) + `"}}`
 		if r := agent.call(task.ID, "", abi.CallToolCall, arguments); r.Error != nil {

@@ -113,7 +113,7 @@ func newHouse(t *testing.T) *house {
 	})
 	h := &house{live: goLive(t, dir, app.Options{})}
 	turn := h.invoke("librarian", "What is a vespiary?", "")
-	task, agent := h.openTask("scout", nil)
+	task, agent := h.openTask(nil)
 	asked := h.question(task.ID, agent)
 	key, _ := h.keyOf("user1", nil)
 	var set host.PolicySet

@@ -141,7 +141,7 @@ func newWalk(t *testing.T) *walk {
 	}
 	w.live = goLive(t, dir, app.Options{Fault: w.fault})
 	w.install("weaver", filepath.Join(dir, "weaver.wasm"))
-	w.task, w.agent = w.openTask("scout", nil)
+	w.task, w.agent = w.openTask(nil)
 	return w
 }
 
@@ -319,7 +319,7 @@ func TestRepliesAreDecided(t *testing.T) {
 	}
 	w.decided(w.task.ID, "reply", false)
 	w.allow()
-	said, _ := w.openTask("scout", nil)
+	said, _ := w.openTask(nil)
 	w.want(http.StatusOK, http.MethodPost, "/v1/tasks/"+said.ID+"/end", hidden)
 	var turn host.Turn
 	if err := json.Unmarshal(w.want(http.StatusOK, http.MethodGet, "/v1/sessions/"+said.Session+"/turns/1", nil), &turn); err != nil || abi.TextOf(turn.Content) != "hidden words" {
@@ -361,7 +361,7 @@ agents: {scout: {plugin: external, model: main}}
 		s := child(t, dir, key)
 		s.stop = sync.OnceValue(s.stop)
 		kill.Store(tt.server, s.stop)
-		task, agent := (&live{served: s}).openTask("scout", nil)
+		task, agent := (&live{served: s}).openTask(nil)
 		if err := agent.tries(task.ID, call, tt.request); err == nil {
 			t.Errorf("%s: the host answers after it was killed", call)
 		}

@@ -50,6 +50,9 @@ func (t *Turn) approve(ctx context.Context, c *host.Call, f *flight, limit time.
 	}
 	c.Approval = &got
 	if refusal := t.authorize(ctx, c); refusal != nil {
+		if stop := stopped(ctx); stop != nil {
+			return Delivered{}, nil, stop
+		}
 		refusal.Code = abi.CodeDenied // nobody is asked twice
 		if err := t.intend(ctx, c); err != nil {
 			return Delivered{}, nil, err

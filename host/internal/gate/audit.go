@@ -79,9 +79,11 @@ func kindsOf(k host.Kind) []string {
 	return out
 }
 
-// outcome is the record of what came of a call, nil where its decision says it already.
+// outcome is the record of what came of a call, nil where its decision says it already. A
+// call that was refused before there was anything to decide, such as one of a tool that the
+// run does not get to see, has an outcome of no decision.
 func (t *Turn) outcome(c *host.Call, o *host.Outcome, result []byte, took time.Duration) *policy.Record {
-	if c.Audited == "" || o.Refused && !c.Allowed.Allowed && (o.Code == abi.CodeDenied || o.Code == abi.CodeNeedsApproval) {
+	if c.Audited != "" && o.Refused && !c.Allowed.Allowed && (o.Code == abi.CodeDenied || o.Code == abi.CodeNeedsApproval) {
 		return nil
 	}
 	r := t.recordOf(c, policy.RecordOutcome)

@@ -159,3 +159,20 @@ func TestOutcomeIsOnRecord(t *testing.T) {
 		t.Error(diff)
 	}
 }
+
+// TestRefusedBeforeADecision: who asks for what it has not is on record, too.
+func TestRefusedBeforeADecision(t *testing.T) {
+	w := newWorld(t)
+	l := audited(w)
+	_, g := w.begin(gate.TurnOptions{})
+	for _, name := range []string{"launch_rockets", "read"} {
+		w.call(g, name, `{"path":`)
+	}
+	var got []string
+	for _, r := range l.records {
+		got = append(got, string(r.Kind)+" "+r.Call+" "+r.Code+r.Of)
+	}
+	if diff := cmp.Diff([]string{"outcome launch_rockets not_found", "outcome read invalid"}, got); diff != "" || len(w.performed) > 0 {
+		t.Error(diff, w.performed)
+	}
+}

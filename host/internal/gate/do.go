@@ -69,6 +69,9 @@ func (t *Turn) do(ctx context.Context, run *host.Run, path, name string, request
 			return t.ask(ctx, c, p, limit)
 		}
 	}
+	if stop := stopped(ctx); stop != nil && refusal != nil { // it may be why
+		return d, stop
+	}
 	if err := t.intend(ctx, c); err != nil {
 		return d, err
 	}
@@ -76,6 +79,16 @@ func (t *Turn) do(ctx context.Context, run *host.Run, path, name string, request
 		return two(t.refuse(ctx, c, refusal))
 	}
 	return t.act(ctx, c, limit)
+}
+
+// stopped tells why a call is only left, for the next host or passage to make it: nil for one
+// that goes on, or is cancelled.
+func stopped(ctx context.Context) error {
+	cause := context.Cause(ctx)
+	if errors.Is(cause, host.ErrStopping) || errors.Is(cause, host.ErrSuspended) {
+		return cause
+	}
+	return nil
 }
 
 // ends tells why a call that the journal does not answer is not made any more.
@@ -323,10 +336,10 @@ func (t *Turn) failure(call context.Context, c *host.Call, err error) (*abi.Erro
 	if err == nil {
 		return nil, nil
 	}
-	cause := context.Cause(call)
-	if errors.Is(cause, host.ErrStopping) || errors.Is(cause, host.ErrSuspended) {
+	if cause := stopped(call); cause != nil {
 		return nil, cause
 	}
+	cause := context.Cause(call)
 	if fatal, ok := errors.AsType[*Fatal](err); ok {
 		return nil, fatal
 	}

@@ -2,6 +2,7 @@ package gate_test
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -228,4 +229,34 @@ func TestBudgetRefusesAsItself(t *testing.T) {
 	if len(decisions) != 2 || !decisions[0] || decisions[1] {
 		t.Errorf("allowed: %v", decisions)
 	}
+}
+
+// TestStopIsNoRefusal: a call that the host's end keeps from being understood is made again
+// by the next host, and is not on record as one that failed.
+func TestStopIsNoRefusal(t *testing.T) {
+	w := newWorld(t)
+	ctx, cancel := context.WithCancelCause(t.Context())
+	write := w.caps["write"]
+	w.caps["write"] = interrupted{write, cancel}
+	_, g := w.begin(gate.TurnOptions{})
+	if out, err := g.Call(ctx, "write", []byte(`{"path":"x"}`)); !errors.Is(err, host.ErrStopping) {
+		t.Fatalf("%s, %v", out, err)
+	}
+	w.commit()
+	w.crash()
+	w.caps["write"] = write
+	_, g = w.begin(gate.TurnOptions{})
+	if got := w.call(g, "write", `{"path":"x"}`); strings.Contains(got, "error") || len(w.performed) != 1 {
+		t.Errorf("%s, %v", got, w.performed)
+	}
+}
+
+type interrupted struct {
+	host.Capability
+	stop context.CancelCauseFunc
+}
+
+func (i interrupted) Classify(ctx context.Context, _ *host.Call) (host.Class, error) {
+	i.stop(host.ErrStopping)
+	return host.Class{}, ctx.Err()
 }

@@ -63,7 +63,7 @@ func standsAlone(words string, from, to int) bool {
 		next, _ := utf8.DecodeRuneInString(words[to+size:])
 		return to+size == len(words) || unicode.IsSpace(next)
 	}
-	return !joins(after) && !(groups(after) && between(words, to, to+size))
+	return !joins(after) && (!groups(after) || !between(words, to, to+size))
 }
 
 func joins(r rune) bool {

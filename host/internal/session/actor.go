@@ -3,6 +3,7 @@ package session
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -264,16 +265,14 @@ func (a *actor) leave(ctx context.Context) bool {
 	return false
 }
 
+// pop takes an event whose turn has ended out of the queue, and tells who waits for the turn
+// in memory.
 func (a *actor) pop(q *queued) {
 	a.mu.Lock()
-	defer a.mu.Unlock()
-	for i, x := range a.queue {
-		if x == q {
-			a.queue = append(a.queue[:i], a.queue[i+1:]...)
-			a.busy.Store(len(a.queue) > 0)
-			return
-		}
-	}
+	a.queue = slices.DeleteFunc(slices.Clone(a.queue), func(x *queued) bool { return x == q })
+	a.busy.Store(len(a.queue) > 0)
+	a.mu.Unlock()
+	a.svc.hub.wake(a.id())
 }
 
 // load makes the actor of a session that exists. A fork is opened as what it was forked

@@ -65,6 +65,18 @@ func (a *actor) signal(waits []abi.Wait) *queued {
 	return nil
 }
 
+// awaits tells whether a signal is waited for that nothing in the queue comes before. The
+// caller holds mu.
+func (a *actor) awaits(e *abi.Event) bool {
+	waits := slices.Clone(a.head.Waiting)
+	for _, w := range a.waits {
+		waits = append(waits, w...)
+	}
+	return wanted(waits, e) && !slices.ContainsFunc(a.queue, func(q *queued) bool {
+		return q.turn != a.current && (q.event == nil || wanted(waits, q.event))
+	})
+}
+
 // wanted tells whether an event is a signal that is waited for.
 func wanted(waits []abi.Wait, e *abi.Event) bool {
 	return e.Type == abi.EventSignal && slices.ContainsFunc(waits, func(w abi.Wait) bool {

@@ -123,8 +123,6 @@ func (s *Service) ended(ctx context.Context, tenant, session string, turn int) e
 		case <-news:
 		case <-ctx.Done():
 			return ctx.Err()
-		case <-s.run.Done():
-			return host.Errorf(host.ErrUnavailable, "the host is stopping; ask again when it is back")
 		}
 	}
 }

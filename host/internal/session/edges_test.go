@@ -57,6 +57,32 @@ func (w *world) ended(id string, turns int) {
 	until(w.t, "the end", func() bool { return w.status(id).Ended >= turns })
 }
 
+// TestAwaitedSignals reach what waits for them, in memory or not, and begin nothing.
+func TestAwaitedSignals(t *testing.T) {
+	for name, w := range map[string]*world{"in memory": newWorld(t, waiting), "suspended": sleepy(t, waiting)} {
+		t.Run(name, func(t *testing.T) {
+			turn := w.invoke(message("hi"))
+			until(t, "the wait", func() bool { return len(w.status(turn.Session).Waiting) > 0 })
+			if name == "suspended" {
+				w.suspended(turn.Session)
+			}
+			for _, step := range []struct {
+				name string
+				code host.ErrorCode
+			}{{"other", host.ErrForbidden}, {"go", ""}, {"go", host.ErrForbidden}} {
+				_, err := w.service.Signal(t.Context(), host.Signal{Caller: caller, Session: turn.Session, Name: step.name, Awaited: true})
+				if host.CodeOf(err) != step.code {
+					t.Errorf("signal %s: %v", step.name, err)
+				}
+			}
+			w.ended(turn.Session, 1)
+			if got := w.await(turn); textOf(got) != "went" || w.status(turn.Session).Turns != 2 {
+				t.Errorf("%+v in %+v", got, w.status(turn.Session))
+			}
+		})
+	}
+}
+
 func TestSignalTurnWaitsForItsOwnName(t *testing.T) {
 	w := sleepy(t, waiting)
 	turn := w.invoke(message("hi"))

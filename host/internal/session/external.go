@@ -135,7 +135,7 @@ func (s *Service) EndTask(ctx context.Context, c host.Caller, id string, state h
 	default:
 		err := s.finish(ctx, c, t, result)
 		if err == nil {
-			err = s.ended(ctx, t.Tenant, t.Session, t.Turn)
+			err = s.over(ctx, t)
 		}
 		if err != nil {
 			return t, err
@@ -159,7 +159,19 @@ func (s *Service) cancelTask(ctx context.Context, c host.Caller, t host.Task) er
 	ends, err := a.cancelTask(ctx, c, t.ID)
 	a.release()
 	if err == nil && ends {
-		err = s.ended(ctx, t.Tenant, t.Session, t.Turn)
+		err = s.over(ctx, t)
+	}
+	return err
+}
+
+// over waits until the turn of a task has ended, as long as the host runs.
+func (s *Service) over(ctx context.Context, t host.Task) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	defer context.AfterFunc(s.run, func() { cancel(host.ErrStopping) })() //nolint:contextcheck // the host's life, beside the request's
+	err := s.ended(ctx, t.Tenant, t.Session, t.Turn)
+	if err != nil && errors.Is(context.Cause(ctx), host.ErrStopping) {
+		return host.Errorf(host.ErrUnavailable, "end task %s: the host is stopping; look at the task when it is back", t.ID)
 	}
 	return err
 }

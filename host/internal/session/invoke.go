@@ -207,6 +207,9 @@ func (a *actor) accept(ctx context.Context, in host.Invocation, agent *host.Agen
 	if n := a.svc.opt.Limits.Queue; n > 0 && len(a.queue) >= n {
 		return host.Turn{}, host.Errorf(host.ErrTooMany, "session %s has %d events queued, the limit; wait for its turns", a.head.ID, n)
 	}
+	if in.Awaited && !a.awaits(&in.Event) {
+		return host.Turn{}, host.Errorf(host.ErrForbidden, "signal session %s: nothing waits for %q now, and to begin a turn with it you need to be permitted invokeAgent and continueSession", a.head.ID, in.Event.Name)
+	}
 	q := &queued{turn: a.head.Turns + 1, accepted: accepted, event: &in.Event}
 	head := a.head
 	head.Turns, head.Updated = q.turn, a.svc.opt.Now().UTC()

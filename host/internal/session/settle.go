@@ -156,7 +156,7 @@ func (s *Service) Signal(ctx context.Context, in host.Signal) (host.Turn, error)
 	return s.Invoke(ctx, host.Invocation{
 		Caller: in.Caller, Agent: head.Agent, Session: in.Session,
 		Event:          abi.Event{Type: abi.EventSignal, Name: in.Name, Content: in.Content, Data: in.Data},
-		IdempotencyKey: in.IdempotencyKey, Body: in.Body,
+		IdempotencyKey: in.IdempotencyKey, Body: in.Body, Awaited: in.Awaited,
 	})
 }
 
