@@ -196,20 +196,11 @@ func (a *actor) accept(ctx context.Context, in host.Invocation, agent *host.Agen
 	if err != nil {
 		return host.Turn{}, err
 	}
+	if err := a.welcomes(in, agent); err != nil {
+		return host.Turn{}, err
+	}
 	accepted := acceptedOf(in, t)
 	accepted.Trace = a.svc.opt.Observer.Trace(ctx)
-	if a.head.Status == host.SessionParked {
-		return host.Turn{}, host.Errorf(host.ErrConflict, "invoke %s: session %s is parked: %s", agent.Name, a.head.ID, a.head.Reason)
-	}
-	if a.head.Status == host.SessionErased {
-		return host.Turn{}, host.Errorf(host.ErrConflict, "invoke %s: session %s was erased; open a new one", agent.Name, a.head.ID)
-	}
-	if n := a.svc.opt.Limits.Queue; n > 0 && len(a.queue) >= n {
-		return host.Turn{}, host.Errorf(host.ErrTooMany, "session %s has %d events queued, the limit; wait for its turns", a.head.ID, n)
-	}
-	if in.Awaited && !a.awaits(&in.Event) {
-		return host.Turn{}, host.Errorf(host.ErrForbidden, "signal session %s: nothing waits for %q now, and to begin a turn with it you need to be permitted invokeAgent and continueSession", a.head.ID, in.Event.Name)
-	}
 	q := &queued{turn: a.head.Turns + 1, accepted: accepted, event: &in.Event}
 	head := a.head
 	head.Turns, head.Updated = q.turn, a.svc.opt.Now().UTC()
@@ -245,6 +236,21 @@ func (a *actor) accept(ctx context.Context, in host.Invocation, agent *host.Agen
 	a.busy.Store(true)
 	a.poke()
 	return host.Turn{Session: head.ID, Number: q.turn, Task: accepted.Task, Agent: head.Agent, Status: host.TurnQueued, Created: true}, nil
+}
+
+// welcomes tells why the session takes no event, or not this one. The caller holds mu.
+func (a *actor) welcomes(in host.Invocation, agent *host.Agent) error {
+	switch n := a.svc.opt.Limits.Queue; {
+	case a.head.Status == host.SessionParked:
+		return host.Errorf(host.ErrConflict, "invoke %s: session %s is parked: %s", agent.Name, a.head.ID, a.head.Reason)
+	case a.head.Status == host.SessionErased:
+		return host.Errorf(host.ErrConflict, "invoke %s: session %s was erased; open a new one", agent.Name, a.head.ID)
+	case n > 0 && len(a.queue) >= n:
+		return host.Errorf(host.ErrTooMany, "session %s has %d events queued, the limit; wait for its turns", a.head.ID, n)
+	case in.Awaited && !a.awaits(&in.Event):
+		return host.Errorf(host.ErrForbidden, "signal session %s: nothing waits for %q now, and to begin a turn with it you need to be permitted invokeAgent and continueSession", a.head.ID, in.Event.Name)
+	}
+	return nil
 }
 
 // acceptedOf is what the journal says of an event whose task is t.
