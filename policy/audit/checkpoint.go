@@ -134,3 +134,26 @@ func (l *Log) Checkpoint(ctx context.Context, tenant string) (signed []byte, err
 	}
 	return signed, nil
 }
+
+// ErrOtherKey means that a log was given another key than signed its tree so far.
+var ErrOtherKey = errors.New("audit: the tree was signed with another key")
+
+// SameKey returns ErrOtherKey where the newest checkpoint of a tenant carries no signature
+// of this log's key: it could not go on with that tree. A signature that is wrong is for
+// Verify to find.
+func (l *Log) SameKey(ctx context.Context, tenant string) error {
+	signed, err := l.Checkpoint(ctx, tenant)
+	if errors.Is(err, store.ErrNotFound) || err == nil && l.opt.Signer == nil {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if _, err = openCheckpoint(signed, l.opt.Signer.PublicKey()); err == nil {
+		return nil
+	}
+	if _, unsigned := errors.AsType[*note.UnverifiedNoteError](err); unsigned {
+		return fmt.Errorf("%w than %s", ErrOtherKey, l.opt.Signer.PublicKey())
+	}
+	return nil
+}

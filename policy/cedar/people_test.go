@@ -55,7 +55,7 @@ func TestStarterPeople(t *testing.T) {
 		{"end it", wish("user1", "endTask", task("user1"), asked(nil)), "owners-use-their-tasks"},
 		{"another's task", wish("user2", "endTask", task("user1"), asked(nil)), ""},
 		{"administer", wish("user1", "readAudit", host(), asked(nil)), ""},
-		{"an operator", wish("user1", "createKey", host(), asked(nil), "staff", "operators"), "operators-administer"},
+		{"an operator", wish("user1", "createKey", host(), asked(map[string]any{"forUser": "user1"}), "staff", "operators"), "operators-administer"},
 		{"on the machine", wish("user1", "reloadHost", host(), local), "the-machine-administers"},
 	}
 	engine := New(starterSet(t))

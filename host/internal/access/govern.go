@@ -1,6 +1,7 @@
 package access
 
 import (
+	"cmp"
 	"context"
 	"io"
 	"iter"
@@ -40,7 +41,11 @@ func (k *keys) Create(ctx context.Context, c host.Caller, spec host.APIKeySpec) 
 		v.refuse(hostUID, action, policy.Cause{ID: "scopes of key " + c.Key})
 		return host.APIKey{}, "", err
 	}
-	out, err := change(ctx, k.guard, c, call, action, func() (created, error) {
+	facts := map[string]any{"forUser": cmp.Or(spec.User, c.User)}
+	if !spec.Expires.IsZero() {
+		facts["expiresAt"] = spec.Expires
+	}
+	out, err := changeWith(ctx, k.guard, c, call, action, facts, func() (created, error) {
 		key, token, err := k.inner.Create(ctx, c, spec)
 		return created{key, token}, err
 	})

@@ -71,12 +71,17 @@ func (g *Guard) read(ctx context.Context, c host.Caller, call string, actions ..
 
 // change decides about changing something of the host itself, and does it.
 func change[T any](ctx context.Context, g *Guard, c host.Caller, call, action string, do func() (T, error)) (T, error) {
+	return changeWith(ctx, g, c, call, action, nil, do)
+}
+
+// changeWith is change with what the action's context has beside who asks.
+func changeWith[T any](ctx context.Context, g *Guard, c host.Caller, call, action string, facts map[string]any, do func() (T, error)) (T, error) {
 	var none T
 	v, err := g.visit(c, call, hostUID, action)
 	if err != nil {
 		return none, err
 	}
-	if err := v.may(ctx, hostTarget, action, nil); err != nil {
+	if err := v.may(ctx, hostTarget, action, facts); err != nil {
 		return none, err
 	}
 	return done(ctx, v, do)

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/ed25519"
 	"crypto/hkdf"
+	"crypto/rand"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -22,7 +23,7 @@ import (
 )
 
 // openAudit opens the log of what is asked, decided and done.
-func (h *Host) openAudit(_ context.Context, cfg *config.Config) error {
+func (h *Host) openAudit(ctx context.Context, cfg *config.Config) error {
 	signer, err := auditSigner(cfg)
 	if err != nil {
 		return err
@@ -31,8 +32,13 @@ func (h *Host) openAudit(_ context.Context, cfg *config.Config) error {
 	if h.signer, err = delegationSigner(cfg, h.opt.Now); err != nil {
 		return err
 	}
-	h.audit, err = audit.New(audit.Options{Store: h.store, Signer: signer, Now: h.opt.Now, Log: h.opt.Log})
-	return err
+	if h.audit, err = audit.New(audit.Options{Store: h.store, Signer: signer, Now: h.opt.Now, Log: h.opt.Log}); err != nil {
+		return err
+	}
+	if err := h.audit.SameKey(ctx, host.DefaultTenant); err != nil {
+		return fmt.Errorf("audit.key: %w; put back the key that was there, or the one of the master key by leaving it out", err)
+	}
+	return nil
 }
 
 // auditSigner signs checkpoints: with the key that the configuration names, or with one
@@ -187,4 +193,16 @@ func issuerOf(i config.Issuer) identity.Issuer {
 
 func peerOf(p config.Peer) identity.Peer {
 	return identity.Peer{URL: p.Issuer, Keys: p.JWKS, Tenant: p.Tenant}
+}
+
+// AuditKey implements cli.App.
+func (App) AuditKey(name string) (private, public string, err error) {
+	if private, err = audit.GenerateKey(rand.Reader, name); err != nil {
+		return "", "", err
+	}
+	s, err := audit.NewSigner(private)
+	if err != nil {
+		return "", "", err
+	}
+	return private, s.PublicKey(), nil
 }

@@ -33,6 +33,9 @@ type App interface {
 	Now() time.Time
 	// ProbeModel finds out whether a model answers. It may cost a token.
 	ProbeModel(ctx context.Context, cfg *config.Config, name string) error
+	// AuditKey makes a key to sign checkpoints of the audit with, and what they are checked
+	// with.
+	AuditKey(name string) (private, public string, err error)
 	// Starter holds the policies that a new project begins with.
 	Starter() fs.FS
 	// Builtins names the plugins that are part of this binary.

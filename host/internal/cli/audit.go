@@ -23,7 +23,7 @@ func (r *runner) auditCommand() *cobra.Command {
 	}
 	cmd.AddCommand(
 		r.auditTailCommand(), r.auditSearchCommand(), r.auditShowCommand(),
-		r.auditExportCommand(), r.auditVerifyCommand(), r.auditCheckpointCommand(),
+		r.auditExportCommand(), r.auditVerifyCommand(), r.auditCheckpointCommand(), r.auditKeyCommand(),
 	)
 	return cmd
 }

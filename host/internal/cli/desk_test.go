@@ -132,6 +132,10 @@ func (a admin) Reload(context.Context, host.Caller) error {
 func (*desk) Open(context.Context, *config.Config) (cli.Service, error) { return shelf{}, nil }
 
 // CreateKey makes the key that apitest knows.
+func (*desk) AuditKey(name string) (private, public string, err error) {
+	return "PRIVATE+KEY+" + name, name + "+public", nil
+}
+
 func (*desk) CreateKey(_ context.Context, cfg *config.Config, spec host.APIKeySpec) (host.APIKey, string, error) {
 	k := host.APIKey{ID: "K9", Name: spec.Name, User: cmp.Or(spec.User, "local"), Scopes: spec.Scopes, Expires: spec.Expires}
 	return k, apitest.Key, os.MkdirAll(cfg.Data, 0o700)

@@ -40,6 +40,9 @@ func lineageOf(run *host.Run) *lineage {
 			agents = append(agents, agent)
 		}
 	}
+	for _, actor := range run.Caller.Actors { // agents of other hosts
+		l.who = append(l.who, policy.Actor{Agent: actor, User: run.User})
+	}
 	l.who = append(l.who, policy.Actor{User: run.User})
 	l.chain, l.agents = &policy.Shared{Value: chain}, &policy.Shared{Value: agents}
 	return l
