@@ -79,6 +79,9 @@ func (m *metrics) call(name, agent string, code abi.Code, u abi.Usage, took time
 	label := callLabel(name)
 	m.calls.WithLabelValues(label, outcome(code)).Inc()
 	m.callSeconds.WithLabelValues(label).Observe(took.Seconds())
+	if name == abi.CallAgentCall { // what the other agent used is counted as its own
+		return
+	}
 	for kind, n := range map[string]int64{"input": u.InputTokens, "output": u.OutputTokens, "cache_read": u.CacheReadTokens} {
 		if n > 0 {
 			m.tokens.WithLabelValues(agent, kind).Add(float64(n))
@@ -94,7 +97,8 @@ const other = "other"
 
 var calls = []string{
 	abi.CallModelChat, abi.CallModelEmbed, abi.CallToolList, abi.CallToolCall, abi.CallMemorySession, abi.CallHTTPFetch,
-	abi.CallFileRead, abi.CallFileWrite, abi.CallFileList, abi.CallEmit, abi.CallAwait, abi.CallStart, abi.CallWait, "reply",
+	abi.CallFileRead, abi.CallFileWrite, abi.CallFileList,
+	abi.CallAgentCall, abi.CallDelegateToken, abi.CallEmit, abi.CallAwait, abi.CallStart, abi.CallWait, "reply",
 }
 
 func callLabel(name string) string {

@@ -37,6 +37,10 @@ func TestMetrics(t *testing.T) {
 		_, end := tel.StartCall(ctx, chatCall())
 		end(code, abi.Usage{InputTokens: 100, OutputTokens: 10, CacheReadTokens: 50, CostMicros: 250_000})
 	}
+	agentCall := chatCall() // another agent's tokens are that one's
+	agentCall.Name = abi.CallAgentCall
+	_, end := tel.StartCall(ctx, agentCall)
+	end("", abi.Usage{InputTokens: 1000, CostMicros: 250_000})
 	tel.Refused(abi.CallHTTPFetch, abi.CodeDenied)
 	tel.Refused("call_of_a_guest", abi.CodeNotFound)
 	tel.Replayed(abi.CallToolCall)
@@ -51,7 +55,8 @@ func TestMetrics(t *testing.T) {
 	for _, want := range []string{
 		`vespiary_turns_total{agent="support",status="done"} 1`,
 		`vespiary_turns_running 0`,
-		`vespiary_turn_seconds_sum{agent="support"} 9`,
+		`vespiary_turn_seconds_sum{agent="support"} 11`,
+		`vespiary_calls_total{call="agent_call",outcome="ok"} 1`,
 		`vespiary_calls_total{call="model_chat",outcome="ok"} 2`,
 		`vespiary_calls_total{call="model_chat",outcome="timeout"} 1`,
 		`vespiary_calls_total{call="model_chat",outcome="other"} 1`,
