@@ -3,6 +3,7 @@ package session_test
 import (
 	"context"
 	"encoding/json"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -191,6 +192,8 @@ func TestOpenTaskRefuses(t *testing.T) {
 		"nobody":             {"nobody", host.TaskSpec{}, host.ErrNotFound},
 		"runs in this host":  {"a", host.TaskSpec{}, host.ErrInvalid},
 		"would have expired": {"ext", host.TaskSpec{Expires: w.now()}, host.ErrInvalid},
+		"long purpose":       {"ext", host.TaskSpec{Purpose: strings.Repeat("x", 1001)}, host.ErrInvalid},
+		"many grants":        {"ext", host.TaskSpec{Grants: slices.Repeat([]policy.Grant{{Actions: []string{"fileRead"}}}, 5000)}, host.ErrInvalid},
 		"unknown action":     {"ext", host.TaskSpec{Grants: []policy.Grant{{Actions: []string{"fly"}}}}, host.ErrInvalid},
 	} {
 		if _, _, err := w.service.OpenTask(t.Context(), caller, tc.agent, tc.spec); host.CodeOf(err) != tc.want {

@@ -3,6 +3,7 @@ package session
 import (
 	"context"
 	"crypto/sha256"
+	"encoding/json"
 	"errors"
 	"slices"
 	"time"
@@ -27,6 +28,9 @@ func (a *actor) newTask(in host.Invocation, agent *host.Agent, turn int) (host.T
 	if min(b.Tokens, b.CostMicros, b.Calls, int64(b.Time), b.Fuel) < 0 {
 		return t, host.Errorf(host.ErrInvalid, "open a task for %s: its budget is negative; leave a limit out, or set it above 0", agent.Name)
 	}
+	if len(in.Task.Purpose) > maxPurpose {
+		return t, host.Errorf(host.ErrInvalid, "open a task for %s: its purpose is over %d bytes; say it in a sentence", agent.Name, maxPurpose)
+	}
 	t.Budget = lesserBudget(agent.Budget, b)
 	if by := a.expiry(agent, t.Budget.Time); by > 0 && (t.Expires.IsZero() || t.Expires.After(time.Unix(0, by))) {
 		t.Expires = time.Unix(0, by)
@@ -43,9 +47,18 @@ func (a *actor) newTask(in host.Invocation, agent *host.Agent, turn int) (host.T
 	return t, a.svc.checkGrants(agent.Name, in.Task.Grants)
 }
 
+// Bounds of what a task is opened with, in bytes: its record is looked at with every call.
+const (
+	maxPurpose = 1000
+	maxGrants  = 64 << 10 // as JSON
+)
+
 func (s *Service) checkGrants(agent string, grants []policy.Grant) error {
 	if s.opt.Grants == nil || grants == nil {
 		return nil
+	}
+	if b, err := json.Marshal(grants); err != nil || len(b) > maxGrants {
+		return host.Errorf(host.ErrInvalid, "open a task for %s: its grants are over %d bytes; grant groups of actions, and what resources are in", agent, maxGrants)
 	}
 	if err := s.opt.Grants.CheckGrants(grants); err != nil {
 		return host.Errorf(host.ErrInvalid, "open a task for %s: %w", agent, err)
