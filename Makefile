@@ -59,7 +59,7 @@ setup: ## Install what the tests need, as far as that is allowed
 .PHONY: test
 test: setup plugins ## Run the tests
 	@set +e; { \
-	go test -json $(RACE) -shuffle=on -timeout=20m ./...; all=$$?; \
+	go test -json $(RACE) -shuffle=on -timeout=40m ./...; all=$$?; \
 	$(if $(RACE),go test -json -run '$(SLOW)' -timeout=20m ./host/internal/runtime/...,:); slow=$$?; \
 	exit $$((all | slow)); } | go run ./.ci/count
 
