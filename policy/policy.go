@@ -2,7 +2,10 @@
 // which, and what was decided. It decides nothing itself; policy/cedar does.
 package policy
 
-import "context"
+import (
+	"context"
+	"slices"
+)
 
 // UID names an entity: Type is one of the schema's types without its namespace
 // ("Run", "Action", "File"), ID is unique within the type.
@@ -70,6 +73,16 @@ type Grant struct {
 	Actions []string `json:"actions"`
 	// Resources are those it holds for, or what they are in; none: all.
 	Resources []UID `json:"resources,omitempty"`
+}
+
+// ActionsOf are the names that grants give, in order, each once.
+func ActionsOf(grants []Grant) []string {
+	out := []string{}
+	for _, g := range grants {
+		out = append(out, g.Actions...)
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
 }
 
 // Decision is the answer to a Request. The zero Decision is a denial.

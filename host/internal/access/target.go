@@ -49,7 +49,7 @@ func (v *visit) known(agent string) *policy.Known {
 		return k
 	}
 	tenant := tenantUID(v.caller)
-	k := &policy.Known{Entities: append([]policy.Entity{{UID: tenant}}, person(tenant, v.caller.User, cmp.Or(v.caller.Name, v.caller.User), v.caller.Groups, v.caller.Claims)...)}
+	k := &policy.Known{Entities: append([]policy.Entity{{UID: tenant}}, host.UserEntities(tenant, v.caller.User, cmp.Or(v.caller.Name, v.caller.User), v.caller.Groups, v.caller.Claims)...)}
 	if a, ok := v.guard.opt.Agents(agent); ok && agent != "" {
 		k.Entities = append(k.Entities, agentEntities(tenant, a)...)
 	}
@@ -76,7 +76,7 @@ func (v *visit) others(t target) []policy.Entity {
 				continue
 			}
 			groups := v.guard.opt.Groups(host.Caller{Tenant: v.caller.Tenant, User: id.ID})
-			for _, one := range person(tenantUID(v.caller), id.ID, id.ID, groups, nil) {
+			for _, one := range host.UserEntities(tenantUID(v.caller), id.ID, id.ID, groups, nil) {
 				if fresh(one) {
 					out = append(out, one)
 				}
@@ -86,33 +86,10 @@ func (v *visit) others(t target) []policy.Entity {
 	return out
 }
 
-// person is a user with their groups.
-func person(tenant policy.UID, user, name string, groups []string, claims map[string][]string) []policy.Entity {
-	e := policy.Entity{UID: userUID(user), Attrs: map[string]any{"name": name}, Tags: claims}
-	var out []policy.Entity
-	for _, g := range groups {
-		id := policy.UID{Type: "Group", ID: g}
-		e.Parents = append(e.Parents, id)
-		out = append(out, policy.Entity{UID: id, Parents: []policy.UID{tenant}})
-	}
-	e.Parents = append(e.Parents, tenant)
-	return append(out, e)
-}
-
 // agentEntities are an agent with its roles and its module.
 func agentEntities(tenant policy.UID, a *host.Agent) []policy.Entity {
-	module := policy.UID{Type: "Module", ID: a.Module}
-	e := policy.Entity{
-		UID: agentUID(a.Name), Parents: []policy.UID{tenant},
-		Attrs: map[string]any{"module": module, "external": a.Module == host.ModuleExternal},
-	}
-	out := []policy.Entity{{UID: module, Attrs: map[string]any{"name": a.Plugin, "version": ""}}}
-	for _, role := range a.Roles {
-		id := policy.UID{Type: "Role", ID: role}
-		e.Parents = append(e.Parents, id)
-		out = append(out, policy.Entity{UID: id})
-	}
-	return append(out, e)
+	module := policy.Entity{UID: policy.UID{Type: "Module", ID: a.Module}, Attrs: map[string]any{"name": a.Plugin, "version": ""}}
+	return append(host.AgentEntities(tenant, a), module)
 }
 
 // agentTarget is an agent by name; ok is whether the configuration has it.
@@ -159,29 +136,11 @@ func noApproval(id string) *host.Error {
 
 // taskEntity describes a task as it is now.
 func taskEntity(t *host.Task, now time.Time) policy.Entity {
-	state := t.State
-	if state == host.TaskActive && !t.Live(now) {
-		state = host.TaskExpired
+	as := *t
+	if as.State == host.TaskActive && !as.Live(now) {
+		as.State = host.TaskExpired
 	}
-	e := policy.Entity{UID: taskUID(t.ID), Attrs: map[string]any{
-		"state": string(state), "user": userUID(t.User), "restricted": t.Grants != nil, "grants": given(t.Grants),
-	}}
-	if !t.Expires.IsZero() {
-		e.Attrs["expiresAt"] = t.Expires
-	}
-	if t.Parent != "" {
-		e.Parents, e.Attrs["parent"] = []policy.UID{taskUID(t.Parent)}, taskUID(t.Parent)
-	}
-	return e
-}
-
-// given are the names of actions that grants give.
-func given(grants []policy.Grant) []string {
-	out := []string{}
-	for _, g := range grants {
-		out = append(out, g.Actions...)
-	}
-	return out
+	return host.TaskEntity(&as)
 }
 
 func noTask(id string) *host.Error {

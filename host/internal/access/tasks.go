@@ -36,7 +36,7 @@ func special(s host.TaskSpec) bool {
 // wanted tells policy what a task is to be opened with.
 func wanted(s host.TaskSpec) map[string]any {
 	facts := map[string]any{
-		"grants": given(s.Grants), "restricted": s.Grants != nil,
+		"grants": policy.ActionsOf(s.Grants), "restricted": s.Grants != nil,
 		"budget": map[string]any{
 			"tokens": limit(s.Budget.Tokens), "usdMicros": limit(s.Budget.CostMicros), "calls": limit(s.Budget.Calls),
 		},

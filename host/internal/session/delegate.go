@@ -8,7 +8,6 @@ import (
 
 	"github.com/vespiary/vespiary/abi"
 	"github.com/vespiary/vespiary/host"
-	"github.com/vespiary/vespiary/host/internal/session/task"
 	"github.com/vespiary/vespiary/policy"
 )
 
@@ -28,7 +27,7 @@ func (k delegate) Classify(ctx context.Context, c *host.Call) (host.Class, error
 	class := k.idea(c, h.agent)
 	class.Kind, class.Recovery, class.Durable, class.Unlimited, class.Waits = host.Control, abi.RecoverTxn, true, true, true
 	class.Share, class.State = h.spec.Budget, h
-	class.Context = map[string]any{"requested": task.Actions(h.spec.Grants), "childBudget": budgetOrNone(h.spec.Budget)}
+	class.Context = map[string]any{"requested": policy.ActionsOf(h.spec.Grants), "childBudget": budgetOrNone(h.spec.Budget)}
 	if !h.spec.Expires.IsZero() {
 		class.Context["childExpiresAt"] = h.spec.Expires
 	}
@@ -40,7 +39,7 @@ func (k delegate) Classify(ctx context.Context, c *host.Call) (host.Class, error
 
 // idea is a call of an agent of which nothing else is known.
 func (k delegate) idea(c *host.Call, agent *host.Agent) host.Class {
-	e := agentEntities(agent, uid("Tenant", c.Run.Tenant))
+	e := host.AgentEntities(uid("Tenant", c.Run.Tenant), agent)
 	module := policy.Entity{UID: uid("Module", agent.Module), Attrs: map[string]any{"name": agent.Plugin, "version": ""}}
 	return host.Class{Action: "delegate", Resource: e[len(e)-1], Entities: append(e[:len(e)-1:len(e)-1], module)}
 }

@@ -1,6 +1,7 @@
 package session
 
 import (
+	"cmp"
 	"encoding/json"
 	"slices"
 
@@ -31,7 +32,7 @@ func known(r *host.Run) *policy.Known {
 	}
 	agent, module := uid("Agent", r.Agent.Name), uid("Module", r.Module)
 	out.add(userEntities(r.Tenant, r.User, &r.Caller)...)
-	out.add(agentEntities(r.Agent, uid("Tenant", r.Tenant))...)
+	out.add(host.AgentEntities(uid("Tenant", r.Tenant), r.Agent)...)
 	out.add(policy.Entity{UID: module, Attrs: map[string]any{"name": r.Plugin, "version": ""}})
 	if r.Agent.Module != r.Module {
 		out.add(policy.Entity{UID: uid("Module", r.Agent.Module), Attrs: map[string]any{"name": r.Agent.Plugin, "version": ""}})
@@ -57,35 +58,11 @@ func known(r *host.Run) *policy.Known {
 // groups and claims.
 func userEntities(tenant, user string, c *host.Caller) []policy.Entity {
 	t := uid("Tenant", tenant)
-	e := policy.Entity{UID: uid("User", user), Parents: []policy.UID{t}, Attrs: map[string]any{"name": user}}
 	out := []policy.Entity{{UID: t}}
 	if c != nil && c.User == user {
-		for _, g := range c.Groups {
-			group := uid("Group", g)
-			e.Parents = append(e.Parents, group)
-			out = append(out, policy.Entity{UID: group, Parents: []policy.UID{t}})
-		}
-		e.Tags = c.Claims
-		if c.Name != "" {
-			e.Attrs["name"] = c.Name
-		}
+		return append(out, host.UserEntities(t, user, cmp.Or(c.Name, user), c.Groups, c.Claims)...)
 	}
-	return append(out, e)
-}
-
-// agentEntities are an agent and its roles.
-func agentEntities(a *host.Agent, tenant policy.UID) []policy.Entity {
-	agent := policy.Entity{
-		UID: uid("Agent", a.Name), Parents: []policy.UID{tenant},
-		Attrs: map[string]any{"module": uid("Module", a.Module), "external": a.Module == host.ModuleExternal},
-	}
-	var out []policy.Entity
-	for _, role := range a.Roles {
-		id := uid("Role", role)
-		agent.Parents = append(agent.Parents, id)
-		out = append(out, policy.Entity{UID: id})
-	}
-	return append(out, agent)
+	return append(out, host.UserEntities(t, user, user, nil, nil)...)
 }
 
 // wordsOf are the texts of an event.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"maps"
-	"slices"
 	"time"
 
 	"github.com/vespiary/vespiary/host"
@@ -63,7 +62,7 @@ func (b *Book) known(ctx context.Context, tenant, session, id string) (*standing
 	if err != nil {
 		return nil, err
 	}
-	s = &standing{record: r, entity: entityOf(&r.Task)}
+	s = &standing{record: r, entity: host.TaskEntity(&r.Task)}
 	if r.Grants != nil {
 		s.grants = &policy.Grants{Task: r.ID, List: r.Grants}
 	}
@@ -78,44 +77,16 @@ func (b *Book) known(ctx context.Context, tenant, session, id string) (*standing
 // Over is the standing of a task that has no record.
 func Over(tenant, session, id string) *host.Standing {
 	t := host.Task{ID: id, Tenant: tenant, Session: session, State: host.TaskCompleted}
-	return &host.Standing{Task: t, Entity: entityOf(&t)}
+	return &host.Standing{Task: t, Entity: host.TaskEntity(&t)}
 }
 
 // Assumed is the standing of a task that has no record and is taken for active: in a
 // rehearsal of what is over.
 func Assumed(t host.Task) *host.Standing {
 	t.State, t.Expires = host.TaskActive, time.Time{}
-	s := &host.Standing{Task: t, Entity: entityOf(&t)}
+	s := &host.Standing{Task: t, Entity: host.TaskEntity(&t)}
 	if t.Grants != nil {
 		s.Grants = &policy.Grants{Task: t.ID, List: t.Grants}
 	}
 	return s
-}
-
-func entityOf(t *host.Task) policy.Entity {
-	e := policy.Entity{
-		UID: policy.UID{Type: "Task", ID: t.ID},
-		Attrs: map[string]any{
-			"state": string(t.State), "user": policy.UID{Type: "User", ID: t.User},
-			"restricted": t.Grants != nil, "grants": Actions(t.Grants),
-		},
-	}
-	if !t.Expires.IsZero() {
-		e.Attrs["expiresAt"] = t.Expires
-	}
-	if t.Parent != "" {
-		parent := policy.UID{Type: "Task", ID: t.Parent}
-		e.Parents, e.Attrs["parent"] = []policy.UID{parent}, parent
-	}
-	return e
-}
-
-// Actions are the names that grants give, each once.
-func Actions(grants []policy.Grant) []string {
-	out := []string{}
-	for _, g := range grants {
-		out = append(out, g.Actions...)
-	}
-	slices.Sort(out)
-	return slices.Compact(out)
 }
