@@ -42,6 +42,12 @@ func (f *filter) match(canonical []byte) (r policy.Record, ok bool, err error) {
 	return r, f.selects(&r), nil
 }
 
+// Selects tells whether the query is for a record, but for After and Limit.
+func (q Query) Selects(r *policy.Record) bool {
+	f := filter{q: q}
+	return f.selects(r)
+}
+
 func (f *filter) selects(r *policy.Record) bool {
 	q := &f.q
 	return is(q.Chain, r.Chain) && is(q.Session, r.Session) && is(q.Call, r.Call) && is(q.Action, r.Action) &&

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"iter"
 	"os"
-	"slices"
 
 	"github.com/vespiary/vespiary/host"
 	"github.com/vespiary/vespiary/host/internal/api"
@@ -88,6 +87,7 @@ func (a audits) Record(ctx context.Context, c host.Caller, id string) (policy.Re
 
 // Tail implements api.Audit.
 func (a audits) Tail(ctx context.Context, c host.Caller, f host.AuditFilter) iter.Seq2[policy.Record, error] {
+	q := queryOf(c.Tenant, f)
 	return func(yield func(policy.Record, error) bool) {
 		for r, err := range a.log.Tail(ctx, c.Tenant, f.After) {
 			switch {
@@ -99,36 +99,11 @@ func (a audits) Tail(ctx context.Context, c host.Caller, f host.AuditFilter) ite
 			case err != nil:
 				yield(r, host.Errorf(host.ErrUnavailable, "follow the audit: %w; go on after the last record", err))
 				return
-			case selects(&f, &r) && !yield(r, nil):
+			case q.Selects(&r) && !yield(r, nil):
 				return
 			}
 		}
 	}
-}
-
-// selects tells whether a filter selects a record, whatever its cursor.
-func selects(f *host.AuditFilter, r *policy.Record) bool {
-	is := func(want, have string) bool { return want == "" || want == have }
-	return is(f.Chain, r.Chain) && is(f.Session, r.Session) && is(f.Action, r.Action) && is(f.Call, r.Call) && is(string(f.Kind), string(r.Kind)) &&
-		(f.Since.IsZero() || !r.Time.Before(f.Since)) && (f.Until.IsZero() || r.Time.Before(f.Until)) &&
-		selectsDecision(f, r.Decision) && selectsWho(f, r)
-}
-
-func selectsDecision(f *host.AuditFilter, d *policy.Decision) bool {
-	if d == nil {
-		return !f.Denied && !f.Allowed && !f.Differs
-	}
-	return (!f.Denied || !d.Allowed) && (!f.Allowed || d.Allowed) &&
-		(!f.Differs || d.Candidate != nil && d.Candidate.Allowed != d.Allowed)
-}
-
-func selectsWho(f *host.AuditFilter, r *policy.Record) bool {
-	anyone := func(want string, of func(policy.Actor) string) bool {
-		return want == "" || slices.ContainsFunc(r.Who, func(a policy.Actor) bool { return of(a) == want })
-	}
-	return anyone(f.Agent, func(a policy.Actor) string { return a.Agent }) &&
-		anyone(f.User, func(a policy.Actor) string { return a.User }) &&
-		(r.Chain == f.Task || anyone(f.Task, func(a policy.Actor) string { return a.Task }))
 }
 
 // Checkpoint implements api.Audit.

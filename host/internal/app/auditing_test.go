@@ -332,12 +332,12 @@ func TestSelects(t *testing.T) {
 		{host.AuditFilter{User: "x"}, false},
 		{host.AuditFilter{Kind: policy.RecordTask}, false},
 	} {
-		if got := selects(&tc.f, &r); got != tc.want {
+		if got := queryOf("t", tc.f).Selects(&r); got != tc.want {
 			t.Errorf("%+v: %v", tc.f, got)
 		}
 	}
 	r.Decision = nil
-	if selects(&host.AuditFilter{Denied: true}, &r) {
+	if queryOf("t", host.AuditFilter{Denied: true}).Selects(&r) {
 		t.Error("a record without a decision is no denial")
 	}
 }
